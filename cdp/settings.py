@@ -1,0 +1,103 @@
+"""Every setting of the platform. This is the only module that reads the environment.
+
+A setting is the upper-cased field name with the prefix `CDP_`, for example `CDP_PORT`; only
+`DATABASE_URL` has no prefix, because hosting platforms set it under that name. `.env` in the project
+folder is read too; the environment wins. `.env.example` lists them all, and a test keeps it true.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be used. The message names it and says what to give."""
+
+
+class Settings(BaseSettings):
+    """Settings with their defaults: a single machine, everything on loopback."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CDP_", env_file=PROJECT_DIR / ".env", extra="ignore", frozen=True
+    )
+
+    home: Path = Field(
+        default=PROJECT_DIR / ".cdp",
+        description="Folder of all local state: the embedded database, Dagster's runs, exports.",
+    )
+    database_url: str | None = Field(
+        default=None,
+        validation_alias="DATABASE_URL",
+        description="PostgreSQL 15 or later to use instead of the embedded one; its role owns the schemas.",
+    )
+    ingest_database_url: str | None = Field(
+        default=None,
+        description="Login for the write side (a member of cdp_ingest only). Default: DATABASE_URL, reduced to that role.",
+    )
+    serving_database_url: str | None = Field(
+        default=None,
+        description="Login for the read side (a member of cdp_serving only). Default: DATABASE_URL, reduced to that role.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address that the HTTP services listen on.")
+    port: int = Field(default=3000, ge=1, le=65535, description="Port of the HTTP services.")
+    dagster_port: int = Field(default=3001, ge=1, le=65535, description="Port of the Dagster UI.")
+    refresh_cron: str = Field(
+        default="*/15 * * * *", description="When the schedule starts the job `refresh` (UTC)."
+    )
+    export_dir: Path | None = Field(
+        default=None, description="Folder of the audience CSV files. Default: exports/ in CDP_HOME."
+    )
+
+    # Collect: the limits of the reference API (Segment's HTTP tracking API) unless set otherwise.
+    max_event_bytes: int = Field(default=32 * 1024, ge=1024, description="Largest event, in bytes.")
+    max_batch_bytes: int = Field(
+        default=500 * 1024, ge=1024, description="Largest request body, in bytes, after inflating."
+    )
+    max_batch_events: int = Field(default=2500, ge=1, description="Most events in one batch.")
+    queue_events: int = Field(
+        default=20_000,
+        ge=1,
+        description="Events that may wait for their commit; beyond it requests are answered 503.",
+    )
+    future_tolerance_seconds: int = Field(
+        default=300,
+        ge=0,
+        description="How far occurred_at may lie after received_at before it is set back to it.",
+    )
+    clock_skew_seconds: int = Field(
+        default=60,
+        ge=0,
+        description="Device clocks wrong by more than this are corrected by sentAt.",
+    )
+
+    @cached_property
+    def exports(self) -> Path:
+        """Folder of the audience CSV files."""
+        return self.export_dir or self.home / "exports"
+
+    @property
+    def listens_on_loopback(self) -> bool:
+        return self.host in LOOPBACK_HOSTS
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment and `.env`; `overrides` win over both.
+
+    Raises SettingsError with one line per wrong value, naming the setting as the user typed it.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+def _explain(problem: Any) -> str:
+    field = str(problem["loc"][0]) if problem["loc"] else "settings"
+    name = field if field.isupper() else f"CDP_{field.upper()}"
+    return f"{name} is {problem.get('input')!r}: {problem['msg']}."

@@ -1,0 +1,47 @@
+"""Real parts for every test: one PostgreSQL per test process, one fresh database per test."""
+
+import itertools
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from cdp.database import migrate
+from cdp.postgres import EmbeddedPostgres
+
+# The server of the tests may lose its data: it is thrown away. The product's never runs like this.
+FAST = (
+    ("fsync", "off"),
+    ("synchronous_commit", "off"),
+    ("full_page_writes", "off"),
+    ("shared_buffers", "64MB"),
+)
+TEMPLATE = "migrated"
+numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A running PostgreSQL with a migrated template database, for this test process only."""
+    folder = tmp_path_factory.mktemp("pg")
+    server = EmbeddedPostgres(folder, settings=FAST)
+    server.start()
+    try:
+        with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"create database {TEMPLATE}")
+        migrate(server.url(TEMPLATE))
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def database(cluster: EmbeddedPostgres) -> Iterator[str]:
+    """The owner's connection string of a fresh, migrated database."""
+    name = f"test_{next(numbers)}"
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+        connection.execute(f"create database {name} template {TEMPLATE}")
+    yield make_conninfo(cluster.url(name))
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+        connection.execute(f"drop database {name} with (force)")
