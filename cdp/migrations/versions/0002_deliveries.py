@@ -1,0 +1,26 @@
+"""What was delivered where: one row per attempt. Later migrations: 0003 and on, one linear chain."""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+DELIVERIES = """
+create table activate.deliveries (
+    delivery_id uuid primary key default gen_random_uuid(),
+    destination text not null,
+    audience_id bigint not null,
+    rows bigint,
+    status text not null check (status in ('started', 'succeeded', 'failed')),
+    error text,
+    definition_version integer,
+    started_at timestamptz not null default now(),
+    finished_at timestamptz
+);
+comment on table activate.deliveries is 'One row per attempt to deliver an audience to a destination.';
+create index deliveries_audience on activate.deliveries (audience_id, started_at desc);
+"""
+
+
+def upgrade() -> None:
+    op.execute(DELIVERIES)
