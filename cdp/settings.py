@@ -1,8 +1,9 @@
 """Every setting of the platform. This is the only module that reads the environment.
 
 A setting is the upper-cased field name with the prefix `CDP_`, for example `CDP_PORT`; only
-`DATABASE_URL` has no prefix, because hosting platforms set it under that name. `.env` in the project
-folder is read too; the environment wins. `.env.example` lists them all, and a test keeps it true.
+`DATABASE_URL` has no prefix, because hosting platforms set it under that name. `.env` in the
+project folder is read too; the environment wins. `.env.example` lists them all, and a test keeps
+it true.
 """
 
 from functools import cached_property
@@ -12,11 +13,13 @@ from typing import Any
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cdp.errors import UserError
+
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-class SettingsError(ValueError):
+class SettingsError(UserError, ValueError):
     """A setting has a value that cannot be used. The message names it and says what to give."""
 
 
@@ -34,15 +37,15 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         default=None,
         validation_alias="DATABASE_URL",
-        description="PostgreSQL 15 or later to use instead of the embedded one; its role owns the schemas.",
+        description="PostgreSQL 15 or later to use instead of the embedded one, as its owner.",
     )
     ingest_database_url: str | None = Field(
         default=None,
-        description="Login for the write side (a member of cdp_ingest only). Default: DATABASE_URL, reduced to that role.",
+        description="Login of the write side, a member of cdp_ingest. Default: DATABASE_URL, reduced.",
     )
     serving_database_url: str | None = Field(
         default=None,
-        description="Login for the read side (a member of cdp_serving only). Default: DATABASE_URL, reduced to that role.",
+        description="Login of the read side, a member of cdp_serving. Default: DATABASE_URL, reduced.",
     )
     host: str = Field(default="127.0.0.1", description="Address that the HTTP services listen on.")
     port: int = Field(default=3000, ge=1, le=65535, description="Port of the HTTP services.")

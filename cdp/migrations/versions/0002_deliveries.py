@@ -1,4 +1,4 @@
-"""What was delivered where: one row per attempt. Later migrations: 0003 and on, one linear chain."""
+"""What was delivered where: one row per attempt."""
 
 from alembic import op
 
@@ -17,7 +17,8 @@ create table activate.deliveries (
     started_at timestamptz not null default now(),
     finished_at timestamptz
 );
-comment on table activate.deliveries is 'One row per attempt to deliver an audience to a destination.';
+comment on table activate.deliveries is
+    'One row per attempt to deliver an audience to a destination.';
 create index deliveries_audience on activate.deliveries (audience_id, started_at desc);
 """
 
