@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     refresh_cron: str = Field(
         default="*/15 * * * *", description="When the schedule starts the job `refresh` (UTC)."
     )
+    dagster_database_url: str | None = Field(
+        default=None,
+        description="PostgreSQL URL for Dagster's own state. Default: SQLite files in CDP_HOME.",
+    )
     export_dir: Path | None = Field(
         default=None, description="Folder of the audience CSV files. Default: exports/ in CDP_HOME."
     )
@@ -67,6 +71,44 @@ class Settings(BaseSettings):
         default=20_000,
         ge=1,
         description="Events that may wait for their commit; beyond it requests are answered 503.",
+    )
+    queue_bytes: int = Field(
+        default=128 * 1024 * 1024,
+        ge=1024,
+        description="Bytes that may wait for their commit; beyond it requests are answered 503.",
+    )
+    max_body_bytes: int = Field(
+        default=5 * 1024 * 1024,
+        ge=1024,
+        description="Largest body that is read at all, and kept when it is rejected.",
+    )
+    reading_bytes: int = Field(
+        default=128 * 1024 * 1024,
+        ge=1024,
+        description="Bytes of unfinished bodies held at once; beyond it requests are answered 503.",
+    )
+    body_timeout_seconds: float = Field(
+        default=30, gt=0, description="How long a client may take to send its body."
+    )
+    commit_timeout_seconds: float = Field(
+        default=10, gt=0, description="How long a commit may take before its requests get 503."
+    )
+    max_identifier_bytes: int = Field(
+        default=512, ge=64, le=2000, description="Longest id, e-mail, phone or event name, in bytes."
+    )
+    write_key_refresh_seconds: float = Field(
+        default=2, gt=0, description="How soon a created or revoked write key takes effect."
+    )
+    rate_limit_events: int = Field(
+        default=0,
+        ge=0,
+        description="Events per second, source and worker; beyond it 429. 0 means no limit.",
+    )
+    ingest_workers: int = Field(
+        default=1, ge=1, description="Worker processes of the write side, each with its own writer."
+    )
+    raw_retention_days: int | None = Field(
+        default=None, ge=1, description="Days that raw events are kept. Default: for ever."
     )
     future_tolerance_seconds: int = Field(
         default=300,

@@ -11,7 +11,7 @@ create table activate.deliveries (
     destination text not null,
     audience_id bigint not null,
     rows bigint,
-    status text not null check (status in ('started', 'succeeded', 'failed')),
+    status text not null check (status in ('started', 'succeeded', 'failed', 'withdrawn')),
     error text,
     definition_version integer,
     started_at timestamptz not null default now(),
@@ -19,6 +19,9 @@ create table activate.deliveries (
 );
 comment on table activate.deliveries is
     'One row per attempt to deliver an audience to a destination.';
+comment on column activate.deliveries.rows is 'How many members the destination acknowledged.';
+comment on column activate.deliveries.status is
+    'withdrawn: the audience no longer exists and was taken away from the destination.';
 create index deliveries_audience on activate.deliveries (audience_id, started_at desc);
 """
 

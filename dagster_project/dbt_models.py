@@ -1,0 +1,130 @@
+"""A dbt project as one asset definition: models and seeds are assets, tests are checks."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import dbt_assets
+
+from cdp.database import database_url, dbt_environment
+from cdp.settings import Settings
+from dagster_project.dbt_process import NodeResult, stream_dbt
+from dagster_project.dbt_results import check_result, describe, materialization
+from dagster_project.dbt_selection import selection
+from dagster_project.dbt_translator import UNIQUE_ID, StageTranslator
+from dagster_project.exclusive import REFRESH, exclusive
+from dagster_project.progress import OnStep, Step
+
+BuildEvent = dg.MaterializeResult[None] | dg.AssetCheckResult
+
+
+class DbtBuild(dg.Config):
+    """How dbt builds."""
+
+    full_refresh: bool = False
+
+
+def dbt_models(
+    manifest: Mapping[str, Any], project_dir: Path, translator: StageTranslator
+) -> dg.AssetsDefinition:
+    """The project in `project_dir`, described by its manifest.
+
+    A run builds what it selected, in one dbt invocation, while no other refresh of the same
+    database runs. Each asset and check is reported when its node has finished. The run fails at
+    the end with dbt's messages when a node failed; what dbt skipped is not materialised.
+    """
+
+    @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name="dbt_models")
+    def build(
+        context: dg.AssetExecutionContext,
+        config: DbtBuild,
+        settings: dg.ResourceParam[Settings],
+        on_step: dg.ResourceParam[OnStep],
+    ) -> Iterator[BuildEvent]:
+        url = database_url(settings)
+        holder = f"cdp refresh, run {context.run_id[:8]}"
+        with exclusive(url, REFRESH, holder=holder, on_wait=context.log.info):
+            yield from _build(
+                context, config, settings, on_step, manifest=manifest, project_dir=project_dir
+            )
+
+    return build
+
+
+def _build(
+    context: dg.AssetExecutionContext,
+    config: DbtBuild,
+    settings: Settings,
+    on_step: OnStep,
+    *,
+    manifest: Mapping[str, Any],
+    project_dir: Path,
+) -> Iterator[BuildEvent]:
+    target_dir = settings.home / "dbt"
+    arguments = ["build", *selection(context, manifest)]
+    arguments += ["--full-refresh"] if config.full_refresh else []
+    context.log.info("dbt %s", " ".join(arguments))
+    assets = {
+        context.assets_def.get_asset_spec(key).metadata[UNIQUE_ID]: key
+        for key in context.selected_asset_keys
+    }
+    checks = {
+        context.assets_def.get_spec_for_check_key(key).metadata[UNIQUE_ID]: key
+        for key in context.selected_asset_check_keys
+    }
+    results: list[NodeResult] = []
+    for result in stream_dbt(
+        arguments,
+        project_dir=project_dir,
+        target_dir=target_dir,
+        environment=dbt_environment(database_url(settings)),
+    ):
+        results.append(result)
+        on_step(Step(result.name, result.number, result.total))
+        node = _node(manifest, result.unique_id)
+        _log(context, result, node)
+        if result.unique_id in checks and result.status != "skipped":
+            yield check_result(checks[result.unique_id], result, node, target_dir)
+        elif result.unique_id in assets and result.status == "success":
+            yield materialization(assets[result.unique_id], result, node, target_dir)
+    _raise_if_failed(results, manifest)
+
+
+def _log(context: dg.AssetExecutionContext, result: NodeResult, node: Mapping[str, Any]) -> None:
+    if result.failed:
+        context.log.error(describe(result, node))
+    elif result.status == "warn":
+        context.log.warning(describe(result, node))
+    else:
+        context.log.info(
+            "%d of %d %s %s: %s in %.2f s",
+            result.number,
+            result.total,
+            result.resource_type,
+            result.name,
+            result.message or result.status,
+            result.seconds,
+        )
+
+
+def _raise_if_failed(results: list[NodeResult], manifest: Mapping[str, Any]) -> None:
+    failed = [result for result in results if result.failed]
+    if not failed:
+        return
+    skipped = sum(result.status == "skipped" for result in results)
+    raise dg.Failure(
+        description="\n".join(
+            describe(result, _node(manifest, result.unique_id)) for result in failed
+        ),
+        metadata={"failed": len(failed), "skipped": skipped},
+        allow_retries=False,
+    )
+
+
+def _node(manifest: Mapping[str, Any], unique_id: str) -> Mapping[str, Any]:
+    for kind in ("nodes", "unit_tests", "functions", "sources"):
+        if unique_id in manifest.get(kind, {}):
+            node: Mapping[str, Any] = manifest[kind][unique_id]
+            return node
+    return {}

@@ -1,0 +1,97 @@
+"""How dbt's resources appear in Dagster: keys, groups, descriptions and checks."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
+
+from dagster_project.stages import stage_of
+
+UNIQUE_ID = "dagster_dbt/unique_id"
+WATERMARK = dg.AssetKey(["decide", "watermark"])
+
+
+class StageTranslator(DagsterDbtTranslator):
+    """Keys are [schema, name], groups are the stages, dbt tests are checks.
+
+    `stale_after` is the age at which the batch, dated by `decide.watermark`, counts as late.
+    """
+
+    def __init__(self, stale_after: timedelta = timedelta(hours=1)) -> None:
+        super().__init__(DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True))
+        self._stale_after = stale_after
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        return dg.AssetKey([_schema(dbt_resource_props), dbt_resource_props["name"]])
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        return stage_of(_schema(dbt_resource_props))
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        props = self.get_resource_props(manifest, unique_id)
+        if props["resource_type"] == "seed":
+            spec = spec.replace_attributes(kinds={"dbt", "csv"})
+        if spec.key == WATERMARK:
+            policy = dg.FreshnessPolicy.time_window(fail_window=self._stale_after)
+            spec = spec.replace_attributes(freshness_policy=policy)
+        return spec
+
+    def get_asset_check_spec(
+        self,
+        asset_spec: dg.AssetSpec,
+        manifest: Mapping[str, Any],
+        unique_id: str,
+        project: DbtProject | None,  # noqa: ARG002 - the base class passes it
+    ) -> dg.AssetCheckSpec | None:
+        test = manifest["nodes"][unique_id]
+        if self.get_asset_key(_node(manifest, checked_node(manifest, test))) != asset_spec.key:
+            return None
+        others = {
+            self.get_asset_key(_node(manifest, parent)) for parent in test["depends_on"]["nodes"]
+        } - {asset_spec.key}
+        return dg.AssetCheckSpec(
+            name=test["name"],
+            asset=asset_spec.key,
+            description=test.get("description") or None,
+            additional_deps=sorted(others),
+            metadata={UNIQUE_ID: unique_id},
+            blocking=(test["config"].get("severity") or "error").lower() == "error",
+        )
+
+
+def checked_node(manifest: Mapping[str, Any], test: Mapping[str, Any]) -> str:
+    """The node whose check a test is: the one it is attached to, else its last in the graph.
+
+    dbt attaches only generic tests. A singular test over several models can be judged once the
+    last of them is built, so it belongs to the one that has most of the others above it.
+    """
+    attached = test.get("attached_node")
+    if attached:
+        return str(attached)
+    parents: Sequence[str] = test["depends_on"]["nodes"]
+    return max(parents, key=lambda parent: (len(_ancestors(manifest, parent)), parent))
+
+
+def _ancestors(manifest: Mapping[str, Any], unique_id: str) -> set[str]:
+    found: set[str] = set()
+    waiting = [unique_id]
+    while waiting:
+        for parent in manifest["parent_map"].get(waiting.pop(), []):
+            if parent not in found:
+                found.add(parent)
+                waiting.append(parent)
+    return found
+
+
+def _node(manifest: Mapping[str, Any], unique_id: str) -> Mapping[str, Any]:
+    node: Mapping[str, Any] = manifest["nodes"].get(unique_id) or manifest["sources"][unique_id]
+    return node
+
+
+def _schema(dbt_resource_props: Mapping[str, Any]) -> str:
+    return str(dbt_resource_props["schema"])

@@ -1,0 +1,1 @@
+"""Where audiences go. A destination is one class behind `destination.Destination`."""

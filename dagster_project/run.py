@@ -1,0 +1,114 @@
+"""Runs of a job in this process, for the command line: `cdp refresh` and `cdp demo`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import dagster as dg
+
+from cdp.settings import Settings
+from dagster_project.definitions import definitions
+from dagster_project.instance import EXECUTED_BY, end_dead_runs, open_instance, process_mark
+from dagster_project.progress import OnStep, unobserved
+
+
+@dataclass(frozen=True)
+class RefreshResult:
+    """How a refresh ended.
+
+    `rows` are the rows of each table and file that it wrote, by "stage.name" or file;
+    `failures` says for each thing that failed which it is, what dbt or the destination said, and
+    where to look; `warnings` names the checks that found something without stopping the run.
+    """
+
+    success: bool
+    run_id: str
+    seconds: float
+    rows: Mapping[str, int] = field(default_factory=dict)
+    failures: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def refresh(
+    settings: Settings, *, full: bool = False, on_step: OnStep = unobserved
+) -> RefreshResult:
+    """Run the job `refresh` (or `full_refresh`) in this process and return how it ended.
+
+    The run is recorded where the Dagster UI shows it, may be started while the UI and the daemon
+    run, and waits for a refresh that is running. `on_step` is called after each model, test and
+    file. Raises DbtError when the dbt project does not parse.
+    """
+    job = _definitions().resolve_job_def("full_refresh" if full else "refresh")
+    with open_instance(settings) as instance:
+        end_dead_runs(instance)
+        result = job.execute_in_process(
+            instance=instance,
+            run_config=_quiet(job.run_config),
+            tags={EXECUTED_BY: process_mark()},
+            raise_on_error=False,
+            resources={"settings": settings, "on_step": _as_resource(on_step)},
+        )
+        return _summary(instance, result)
+
+
+@cache
+def _definitions() -> dg.Definitions:
+    return definitions()
+
+
+def _as_resource(on_step: OnStep) -> dg.ResourceDefinition:
+    return dg.ResourceDefinition.hardcoded_resource(on_step)
+
+
+def _quiet(run_config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Keep the run's log for the UI and off the terminal."""
+    console = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    return dict(run_config or {}) | console
+
+
+def _summary(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> RefreshResult:
+    statistics = instance.get_run_stats(result.run_id)
+    started, ended = statistics.start_time or 0.0, statistics.end_time or 0.0
+    return RefreshResult(
+        success=result.success,
+        run_id=result.run_id,
+        seconds=round(ended - started, 2),
+        rows=_rows(result),
+        failures=_failures(result),
+        warnings=_warnings(result),
+    )
+
+
+def _rows(result: dg.ExecuteInProcessResult) -> dict[str, int]:
+    rows = {}
+    for event in result.get_asset_materialization_events():
+        written = event.materialization
+        count = written.metadata.get("dagster/row_count")
+        if count is not None:
+            name = ".".join(written.asset_key.path)
+            label = f"{name}[{written.partition}]" if written.partition else name
+            rows[label] = int(str(count.value))
+    return rows
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> tuple[str, ...]:
+    lines: list[str] = []
+    for event in result.get_step_failure_events():
+        data = event.step_failure_data
+        thrown = data.user_failure_data
+        if thrown is not None and thrown.description:
+            lines += thrown.description.splitlines()
+        elif data.error is not None:
+            cause = data.error.cause or data.error
+            lines.append(f"{event.step_key}: {cause.message.strip()}")
+    return tuple(lines)
+
+
+def _warnings(result: dg.ExecuteInProcessResult) -> tuple[str, ...]:
+    return tuple(
+        f"{evaluation.asset_key.to_user_string()} {evaluation.check_name}: "
+        f"{evaluation.description or 'found something'}"
+        for evaluation in result.get_asset_check_evaluations()
+        if not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.WARN
+    )

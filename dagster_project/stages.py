@@ -1,0 +1,8 @@
+"""The five stages in the order in which data passes them: schemas, dbt folders, Dagster groups."""
+
+STAGES = ("collect", "unify", "segment", "activate", "decide")
+
+
+def stage_of(schema: str) -> str:
+    """The stage that a warehouse schema belongs to. What ingest lands in `raw` is collected."""
+    return "collect" if schema == "raw" else schema
