@@ -14,7 +14,7 @@ from dagster_project.dbt_results import check_result, describe, materialization
 from dagster_project.dbt_selection import selection
 from dagster_project.dbt_translator import UNIQUE_ID, StageTranslator
 from dagster_project.exclusive import REFRESH, exclusive
-from dagster_project.progress import OnStep, Step
+from dagster_project.progress import OnStep
 
 BuildEvent = dg.MaterializeResult[None] | dg.AssetCheckResult
 
@@ -81,7 +81,7 @@ def _build(
         environment=dbt_environment(database_url(settings)),
     ):
         results.append(result)
-        on_step(Step(result.name, result.number, result.total))
+        on_step(result.name, result.number, result.total)
         node = _node(manifest, result.unique_id)
         _log(context, result, node)
         if result.unique_id in checks and result.status != "skipped":

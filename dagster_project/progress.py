@@ -1,20 +1,10 @@
 """How far a run is, for whoever started it and wants to show it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+# Called with what has finished, as number so-and-so of so many.
+OnStep = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class Step:
-    """`name` has finished as number `number` of `total`."""
-
-    name: str
-    number: int
-    total: int
-
-
-OnStep = Callable[[Step], None]
-
-
-def unobserved(_step: Step) -> None:
+def unobserved(_name: str, _number: int, _total: int) -> None:
     """The OnStep of a run that nobody watches."""

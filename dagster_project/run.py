@@ -9,7 +9,12 @@ import dagster as dg
 
 from cdp.settings import Settings
 from dagster_project.definitions import definitions
-from dagster_project.instance import EXECUTED_BY, end_dead_runs, open_instance, process_mark
+from dagster_project.instance import (
+    EXECUTED_BY,
+    end_dead_runs,
+    open_instance,
+    process_mark,
+)
 from dagster_project.progress import OnStep, unobserved
 
 
@@ -28,6 +33,18 @@ class RefreshResult:
     rows: Mapping[str, int] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def message(self) -> str:
+        """What failed and what to do, for the terminal; empty after a success."""
+        if self.success:
+            return ""
+        what = "\n".join(f"  {line}" for line in self.failures) or "  the run was cancelled"
+        return (
+            f"The refresh failed; what was built before stays as it was.\n{what}\n"
+            f"The whole log is in the Dagster UI (`make up`), run {self.run_id[:8]}. "
+            "Mend the cause and run `cdp refresh` again."
+        )
 
 
 def refresh(

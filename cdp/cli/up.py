@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import sys
 
 import psutil
@@ -45,19 +46,16 @@ def up() -> None:
 
 def stack_processes(settings: Settings) -> list[tuple[str, str, dict[str, str]]]:
     """The processes of the stack as (name, shell command, environment)."""
-    from dagster_project.run import dagster_environment  # noqa: PLC0415 - slow to import
+    # Slow to import, and only this command needs it.
+    from dagster_project.stack import dagster_environment, dagster_processes  # noqa: PLC0415
 
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", **dagster_environment(settings)}
-    python = f"exec {sys.executable} -m"
-    port = settings.dagster_port
+    commands = {
+        "service": [sys.executable, "-m", "cdp.local"],
+        **dagster_processes(settings),
+    }
     return [
-        ("service", f"{python} cdp.local", environment),
-        (
-            "dagster",
-            f"{python} dagster_webserver -m dagster_project.definitions -h 127.0.0.1 -p {port}",
-            environment,
-        ),
-        ("daemon", f"{python} dagster._daemon run -m dagster_project.definitions", environment),
+        (name, f"exec {shlex.join(command)}", environment) for name, command in commands.items()
     ]
 
 

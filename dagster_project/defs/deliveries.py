@@ -9,7 +9,7 @@ from cdp.settings import Settings
 from dagster_project.delivery import audience_keys, deliver, withdraw_stale
 from dagster_project.destinations.csv_files import CsvFiles
 from dagster_project.destinations.destination import Delivered
-from dagster_project.progress import OnStep, Step
+from dagster_project.progress import OnStep
 
 AUDIENCE_CSV = dg.AssetKey(["activate", "audience_csv"])
 DELIVERIES = dg.AssetKey(["activate", "deliveries"])
@@ -77,7 +77,7 @@ def deliveries(
             context.log.error(failures[-1])
             continue
         rows += delivered.rows
-        on_step(Step(f"{key}.csv", number, len(keys)))
+        on_step(f"{key}.csv", number, len(keys))
         # The partition of the asset that stands for this file, although this run is not its own.
         context.log_event(
             dg.AssetMaterialization(AUDIENCE_CSV, partition=key, metadata=_metadata(delivered))
