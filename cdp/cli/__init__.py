@@ -5,7 +5,7 @@ import sys
 import psycopg
 import typer
 
-from cdp.cli import data, demo, stack, up
+from cdp.cli import data, demo, keys, load, stack, up
 from cdp.cli.terminal import errors
 from cdp.errors import UserError
 
@@ -18,10 +18,12 @@ app = typer.Typer(
 
 app.command()(demo.demo)
 app.command()(up.up)
+app.command()(load.load)
 app.command()(stack.refresh)
 app.command()(stack.status)
 app.command()(stack.stop)
 app.command()(stack.reset)
+app.add_typer(keys.app, name="keys")
 app.command(context_settings=data.PASS_THROUGH)(data.psql)
 app.command(context_settings=data.PASS_THROUGH)(data.dbt)
 
