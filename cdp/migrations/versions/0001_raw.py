@@ -69,8 +69,15 @@ begin
     perform pg_advisory_xact_lock(hashtext('raw.ensure_partitions'));
     for day in select today + offset_days from generate_series(-1, least(days_ahead, 31)) as offset_days loop
         if to_regclass(format('raw.events_%s', to_char(day, 'YYYYMMDD'))) is null then
+            -- Attached, not created in place: that would wait for every reader of raw.events, and every
+            -- insert would wait behind it.
             execute format(
-                'create table raw.%I partition of raw.events for values from (%L) to (%L)',
+                'create table raw.%I (like raw.events including all, '
+                'check (received_at >= %L::timestamptz and received_at < %L::timestamptz))',
+                'events_' || to_char(day, 'YYYYMMDD'), day::text || ' 00:00:00+00', (day + 1)::text || ' 00:00:00+00'
+            );
+            execute format(
+                'alter table raw.events attach partition raw.%I for values from (%L) to (%L)',
                 'events_' || to_char(day, 'YYYYMMDD'), day::text || ' 00:00:00+00', (day + 1)::text || ' 00:00:00+00'
             );
             created := created + 1;
@@ -93,11 +100,13 @@ create table raw.rejected_events (
     code text not null,
     message text not null,
     message_id text,
+    batch_index integer,
     body text not null,
     body_encoding text not null check (body_encoding in ('utf-8', 'base64')),
     replayed_at timestamptz
 );
 comment on table raw.rejected_events is 'What was received and could not be accepted, with the reason; `cdp replay-rejected` sends it again.';
+comment on column raw.rejected_events.batch_index is 'Place in its batch; null where the body is the whole request.';
 create index rejected_events_received_at on raw.rejected_events (received_at);
 
 -- One row per commit and source: what arrived and what became of it, written in the same transaction as the rows.
@@ -130,14 +139,20 @@ create function raw.active_write_keys() returns table (source text, key_hash byt
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select write_keys.source, write_keys.key_hash from raw.write_keys where write_keys.revoked_at is null
 $$;
+
+-- Whether a key was ever made: a service whose last key was revoked is closed, not open.
+create function raw.has_write_keys() returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select exists (select from raw.write_keys)
+$$;
 """
 
 GRANTS = """
-revoke all on function raw.ensure_partitions(integer), raw.active_write_keys() from public;
+revoke all on function raw.ensure_partitions(integer), raw.active_write_keys(), raw.has_write_keys() from public;
 grant usage on schema raw to cdp_ingest;
 grant insert on raw.events, raw.rejected_events, raw.landings to cdp_ingest;
 grant usage on sequence raw.events_seq to cdp_ingest;
-grant execute on function raw.ensure_partitions(integer), raw.active_write_keys() to cdp_ingest;
+grant execute on function raw.ensure_partitions(integer), raw.active_write_keys(), raw.has_write_keys() to cdp_ingest;
 
 -- The schemas of the later stages, so that the read role's rights do not depend on who runs dbt first.
 create schema if not exists collect;

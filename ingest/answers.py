@@ -1,0 +1,68 @@
+"""What goes back: always JSON, always exactly one answer.
+
+Success is exactly 200: some SDKs take any other 2xx for a failure and send the batch again. An
+error has `code` and `message`, or some SDKs take it for a network fault and retry for ever.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import msgspec
+
+from ingest.arrival import Arrival
+from ingest.rejection import NotTakenError
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Answer = tuple[int, bytes]
+
+RETRY_AFTER_SECONDS = 1
+_RETRY_AFTER = (b"retry-after", str(RETRY_AFTER_SECONDS).encode())
+_JSON = (b"content-type", b"application/json")
+_RETRIED = frozenset({408, 429, 503})
+
+encode = msgspec.json.encode
+
+
+def answer_one(arrival: Arrival) -> Answer:
+    """The answer to a single call, or to a request that was rejected as a whole."""
+    if arrival.rejected:
+        part = arrival.rejected[0]
+        return part.status, encode({"code": part.code, "message": part.message})
+    received_at = arrival.receipt.received_at
+    return 200, encode(
+        {
+            "success": True,
+            "message_id": arrival.accepted[0].message_id,
+            "received_at": received_at,
+        }
+    )
+
+
+def answer_batch(arrival: Arrival) -> Answer:
+    """The answer to a batch: how many were accepted, and why each other one was not."""
+    rejected = [
+        {
+            "index": part.index,
+            "message_id": part.message_id,
+            "code": part.code,
+            "message": part.message,
+        }
+        for part in sorted(arrival.rejected, key=lambda part: part.index or 0)
+    ]
+    accepted = len(arrival.accepted)
+    return 200, encode({"success": True, "accepted": accepted, "rejected": rejected})
+
+
+def answer_error(error: NotTakenError) -> Answer:
+    """The answer to a request of which nothing was kept."""
+    return error.status, encode({"code": error.code, "message": error.message})
+
+
+async def send_answer(send: Send, answer: Answer) -> None:
+    """Send an answer; those that may succeed later carry Retry-After."""
+    status, body = answer
+    headers = [_JSON, (b"content-length", str(len(body)).encode())]
+    if status in _RETRIED:
+        headers.append(_RETRY_AFTER)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

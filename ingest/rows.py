@@ -1,0 +1,86 @@
+"""The text format of COPY: one line per row, columns separated by tabs."""
+
+import base64
+import re
+from datetime import datetime
+
+from ingest.arrival import Receipt, Rejected
+from ingest.event import Event
+
+EVENT_COLUMNS = Event.__struct_fields__
+COPY_EVENTS = f"copy raw.events ({', '.join(EVENT_COLUMNS)}) from stdin"
+
+REJECTED_COLUMNS = (
+    "received_at", "source", "path", "code", "message", "message_id", "batch_index",
+    "body", "body_encoding",
+)  # fmt: skip
+COPY_REJECTED = f"copy raw.rejected_events ({', '.join(REJECTED_COLUMNS)}) from stdin"
+
+LANDING_COLUMNS = ("received_on", "source", "received_count", "accepted_count", "rejected_count")
+COPY_LANDINGS = f"copy raw.landings ({', '.join(LANDING_COLUMNS)}) from stdin"
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_WRITE_KEY = re.compile(rb'("write_?key"\s*:\s*)"[^"\\]*(?:\\.[^"\\]*)*"', re.IGNORECASE)
+
+
+def event_row(event: Event) -> bytes:
+    """The line of raw.events for an event."""
+    payload = event.payload
+    if b"\\" in payload:
+        payload = payload.replace(b"\\", b"\\\\")
+    columns = (
+        f"{_text(event.message_id)}\t{event.type}\t{_text(event.event)}\t{_text(event.user_id)}"
+        f"\t{_text(event.anonymous_id)}\t{_text(event.email)}\t{_text(event.phone)}"
+        f"\t{_text(event.previous_id)}\t{_instant(event.occurred_at)}"
+        f"\t{_instant(event.original_at)}\t{_instant(event.sent_at)}"
+        f"\t{_instant(event.received_at)}\t{_text(event.source)}\t"
+    )
+    return b"%b%b\n" % (columns.encode(), payload)
+
+
+def rejected_row(part: Rejected, receipt: Receipt) -> bytes:
+    """The line of raw.rejected_events. Write keys in the body are masked; it is never changed else.
+
+    A body that PostgreSQL could not hold as text is kept as base64.
+    """
+    body, encoding = storable_body(part.body)
+    message_id = part.message_id[:1000] if part.message_id else None
+    batch_index = "\\N" if part.index is None else part.index
+    return (
+        f"{_instant(receipt.received_at)}\t{_text(receipt.source)}\t{_text(_printable(receipt.path))}"
+        f"\t{part.code}\t{_text(part.message)}\t{_text(_printable(message_id))}"
+        f"\t{batch_index}\t{_text(body)}\t{encoding}\n"
+    ).encode()
+
+
+def landing_row(
+    received_on: str, source: str, received: int, accepted: int, rejected: int
+) -> bytes:
+    """The line of raw.landings: what arrived from a source on a day in one commit."""
+    return f"{received_on}\t{_text(source)}\t{received}\t{accepted}\t{rejected}\n".encode()
+
+
+def storable_body(body: bytes) -> tuple[str, str]:
+    """A body as text and its encoding, `utf-8` or `base64`, with write keys masked."""
+    masked = _WRITE_KEY.sub(rb'\1"***"', body)
+    try:
+        text = masked.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        return base64.b64encode(masked).decode(), "base64"
+    return text, "utf-8"
+
+
+def _text(value: str | None) -> str:
+    if value is None:
+        return "\\N"
+    return value if value.isalnum() else value.translate(_ESCAPES)
+
+
+def _instant(value: datetime | None) -> str:
+    return value.isoformat() if value else "\\N"
+
+
+def _printable(value: str | None) -> str | None:
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if value else None

@@ -1,0 +1,67 @@
+"""`python -m ingest`: the write side alone, with one or more worker processes."""
+
+import logging
+import sys
+
+import psycopg
+import uvicorn
+from starlette.applications import Starlette
+
+from cdp.database import database_url
+from cdp.settings import Settings, SettingsError, load_settings
+from ingest.app import create_app
+from ingest.credentials import NO_KEYS_MESSAGE
+from ingest.logs import configure_logging
+
+log = logging.getLogger("ingest")
+
+
+def create_worker() -> Starlette:
+    """The application of one worker process, from the environment."""
+    configure_logging()
+    return create_app(load_settings())
+
+
+def check_keys(settings: Settings) -> None:
+    """Refuse to listen on more than loopback without a write key.
+
+    Raises SettingsError. A database that is away is no reason to refuse: the service answers 503
+    until it is back.
+    """
+    if settings.listens_on_loopback:
+        return
+    try:
+        with psycopg.connect(database_url(settings, "ingest"), connect_timeout=5) as connection:
+            row = connection.execute("select count(*) from raw.active_write_keys()").fetchone()
+    except psycopg.OperationalError:
+        return
+    if not row or not row[0]:
+        raise SettingsError(NO_KEYS_MESSAGE)
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; what was received is stored before the end."""
+    configure_logging()
+    try:
+        settings = load_settings()
+        check_keys(settings)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    uvicorn.run(
+        "ingest.server:create_worker",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.ingest_workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        backlog=4096,
+        timeout_graceful_shutdown=30,
+    )
+    return 0

@@ -1,0 +1,218 @@
+"""What the SDKs send: which address means what, and how a body becomes events.
+
+Three shapes share one path from here on: the simple calls, the Segment calls (also spoken by
+RudderStack's and Jitsu's SDKs) and Segment's batches. What real SDKs need is described in
+docs/sdks.md.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from ingest.arrival import Accepted, Arrival, Receipt, Rejected, Rules
+from ingest.event import EVENT_TYPES, decode_object, encode_json, land
+from ingest.rejection import RejectionError
+from ingest.rows import event_row
+from ingest.salvage import split_batch
+from ingest.simple import translate_identify, translate_track
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a POST to one address means.
+
+    `event_type` is None where the event itself says it. `is_history` marks imports: their times
+    are taken as they are, because a `sentAt` of years ago says nothing about a clock.
+    """
+
+    event_type: str | None = None
+    is_batch: bool = False
+    is_history: bool = False
+    translate: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+
+_SHORT_FORMS = {kind[0]: kind for kind in sorted(EVENT_TYPES)}  # i t p s g a
+_BATCH = Call(is_batch=True)
+
+CALLS: dict[str, Call] = {
+    "/track": Call("track", translate=translate_track),
+    "/identify": Call("identify", translate=translate_identify),
+    "/v1/batch": _BATCH,
+    **{f"/v1/{kind}": Call(kind) for kind in sorted(EVENT_TYPES)},
+    **{f"/v1/{letter}": Call(kind) for letter, kind in _SHORT_FORMS.items()},
+    "/v1/import": Call(is_batch=True, is_history=True),
+    "/v1/b": _BATCH,
+    "/b": _BATCH,
+}
+
+
+class Envelope(msgspec.Struct, rename="camel"):
+    """The body of a batch. The items stay unparsed, so that one of them cannot spoil the others."""
+
+    batch: list[msgspec.Raw]
+    context: Any = None
+    integrations: Any = None
+    sent_at: Any = None
+    write_key: Any = None
+
+
+@dataclass(slots=True)
+class Parsed:
+    """A body after its first look: its write key, and one object or the items of a batch."""
+
+    write_key: str | None
+    document: dict[str, Any]
+    items: list[bytes]
+
+
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+
+
+def find_call(path: str) -> Call | None:
+    """The call that a path stands for, Jitsu's addresses included; None for any other path."""
+    if path.startswith("/api/s/"):
+        kind = path.removeprefix("/api/s/").removeprefix("s2s/")
+        if kind == "batch":
+            return _BATCH
+        return Call(kind if kind in EVENT_TYPES else None)
+    return CALLS.get(path)
+
+
+def parse(call: Call, body: bytes) -> Parsed:
+    """Parse a body as far as needed to find the write key in it.
+
+    Raises RejectionError where nothing in it can be used.
+    """
+    if call.is_batch:
+        return _parse_batch(body)
+    document = decode_object(body)
+    return Parsed(_text(document.get("writeKey")), document, [])
+
+
+def read(call: Call, parsed: Parsed, body: bytes, receipt: Receipt, rules: Rules) -> Arrival:
+    """Turn a parsed body into rows and rejections. An unusable event never affects another one."""
+    arrival = Arrival(receipt)
+    try:
+        _check_sizes(call, parsed, body, rules)
+    except RejectionError as error:
+        return reject_request(receipt, error, body)
+    if not call.is_batch:
+        _read_one(arrival, call, parsed.document, None, body=body, rules=rules)
+        return arrival
+    for index, item in enumerate(parsed.items):
+        try:
+            if len(item) > rules.max_event_bytes:
+                raise _too_large(len(item), rules)
+            document = decode_object(item)
+        except RejectionError as error:
+            arrival.rejected.append(_rejected(error, None, index, item))
+            continue
+        _fold(parsed.document, document, is_history=call.is_history)
+        _read_one(arrival, call, document, index, body=None, rules=rules)
+    return arrival
+
+
+def reject_request(receipt: Receipt, error: RejectionError, body: bytes) -> Arrival:
+    """The arrival of a request that is put into quarantine as a whole."""
+    return Arrival(receipt, rejected=[_rejected(error, None, None, body)], is_refused=True)
+
+
+def _parse_batch(body: bytes) -> Parsed:
+    try:
+        envelope = _decode_envelope(body)
+        items = [bytes(item) for item in envelope.batch]
+    except msgspec.ValidationError:
+        raise RejectionError(
+            "missing_batch", 'The body of a batch is {"batch": [event, ...]}.'
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # One item that is not JSON would make the whole body unreadable: look for the others.
+        rest, items = split_batch(body)
+        try:
+            envelope = _decode_envelope(rest)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise RejectionError("malformed_json", "The body is not valid JSON.") from None
+    shared = {
+        "context": envelope.context,
+        "integrations": envelope.integrations,
+        "sentAt": envelope.sent_at,
+    }
+    return Parsed(_text(envelope.write_key), shared, items)
+
+
+def _check_sizes(call: Call, parsed: Parsed, body: bytes, rules: Rules) -> None:
+    if not call.is_batch and len(body) > rules.max_event_bytes:
+        raise _too_large(len(body), rules)
+    if len(body) > rules.max_batch_bytes:
+        raise RejectionError(
+            "batch_too_large",
+            f"The batch has {len(body)} bytes; at most {rules.max_batch_bytes} are allowed.",
+            413,
+        )
+    if len(parsed.items) > rules.max_batch_events:
+        raise RejectionError(
+            "too_many_events",
+            f"The batch has {len(parsed.items)} events; at most {rules.max_batch_events}"
+            " are allowed.",
+            413,
+        )
+
+
+def _too_large(size: int, rules: Rules) -> RejectionError:
+    return RejectionError(
+        "event_too_large",
+        f"The event has {size} bytes; at most {rules.max_event_bytes} are allowed.",
+        413,
+    )
+
+
+def _fold(shared: dict[str, Any], document: dict[str, Any], *, is_history: bool) -> None:
+    """Give an item what its batch says for all of them. What the item says itself wins."""
+    for name in ("context", "integrations"):
+        common = shared[name]
+        if not common:
+            continue
+        own = document.get(name)
+        if own is None:
+            document[name] = common
+        elif isinstance(own, dict) and isinstance(common, dict):
+            document[name] = common | own
+    if is_history:
+        document.pop("sentAt", None)
+    elif document.get("sentAt") is None and shared["sentAt"] is not None:
+        document["sentAt"] = shared["sentAt"]
+
+
+def _read_one(
+    arrival: Arrival,
+    call: Call,
+    document: dict[str, Any],
+    index: int | None,
+    *,
+    body: bytes | None,
+    rules: Rules,
+) -> None:
+    """Land one event. Without a `body` the folded item stands for it: it needs no batch around."""
+    sent_id = document.get("message_id" if call.translate else "messageId")
+    try:
+        if call.translate:
+            document = call.translate(document)
+        event = land(document, call.event_type, arrival.receipt, rules)
+    except RejectionError as error:
+        kept = encode_json(document) if body is None else body
+        arrival.rejected.append(_rejected(error, _text(sent_id), index, kept))
+        return
+    kept = event.payload if body is None else body
+    arrival.accepted.append(Accepted(event_row(event), event.message_id, index, kept))
+
+
+def _rejected(
+    error: RejectionError, message_id: str | None, index: int | None, body: bytes
+) -> Rejected:
+    return Rejected(error.code, error.message, message_id, index, body, error.status)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,147 @@
+"""`cdp load`: bulk history through the service."""
+
+import gzip
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdp.loader import LoadError, load_file, summarise
+from tests.collect.service import Service
+
+
+def write_lines(path: Path, events: list[dict[str, Any] | str]) -> Path:
+    lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
+    content = "".join(f"{line}\n" for line in lines).encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+@pytest.mark.parametrize("name", ["history.ndjson", "history.ndjson.gz"])
+def test_every_line_of_a_file_lands_and_progress_ends_at_the_last_line(
+    service: Service, tmp_path: Path, name: str
+) -> None:
+    file = write_lines(
+        tmp_path / name, [{"type": "page", "messageId": f"m{number}"} for number in range(600)]
+    )
+    seen: list[tuple[int, int]] = []
+
+    result = load_file(
+        file, url=service.url, on_progress=lambda done, total: seen.append((done, total))
+    )
+
+    assert (result.accepted, result.rejected) == (600, 0)
+    assert service.row("select count(distinct message_id) from raw.events") == (600,)
+    assert (seen[0], seen[-1]) == ((0, 600), (600, 600))
+
+
+def test_equal_lines_without_a_message_id_are_different_events_with_stable_ids(
+    service: Service, tmp_path: Path
+) -> None:
+    file = write_lines(tmp_path / "a.ndjson", [{"type": "page", "userId": "u1"}] * 2)
+
+    load_file(file, url=service.url)
+    load_file(file, url=service.url)
+
+    assert service.row("select count(*), count(distinct message_id) from raw.events") == (4, 2)
+
+
+def test_a_bad_line_is_rejected_with_its_number_and_the_others_land(
+    service: Service, tmp_path: Path
+) -> None:
+    file = write_lines(
+        tmp_path / "a.ndjson",
+        [{"type": "page"}, "not json", "", {"type": "track"}, '{"type": "page"', {"type": "page"}],
+    )
+
+    result = load_file(file, url=service.url)
+
+    assert (result.accepted, result.rejected) == (2, 3)
+    assert sorted(number for number, _ in result.reasons) == [2, 4, 5]
+    assert service.row("select count(*) from raw.rejected_events") == (3,)
+
+
+def test_shifting_moves_all_times_by_the_same_whole_days_up_to_today(
+    service: Service, tmp_path: Path
+) -> None:
+    file = write_lines(
+        tmp_path / "a.ndjson",
+        [
+            {"type": "page", "messageId": "m1", "timestamp": "1997-01-01T12:00:00.500Z"},
+            {"type": "page", "messageId": "m2", "timestamp": "1998-06-30T00:00:01Z"},
+        ],
+    )
+
+    load_file(file, url=service.url, shift_to_now=True)
+
+    shift = datetime.now(UTC).date() - date(1998, 6, 30)
+    assert service.rows("select occurred_at from raw.events order by message_id") == [
+        (datetime(1997, 1, 1, 12, 0, 0, 500_000, tzinfo=UTC) + shift,),
+        (datetime(1998, 6, 30, 0, 0, 1, tzinfo=UTC) + shift,),
+    ]
+
+
+def test_an_amount_keeps_its_digits_when_its_line_is_shifted(
+    service: Service, tmp_path: Path
+) -> None:
+    line = (
+        '{"type":"page","timestamp":"2020-01-01","properties":{"a":1.10,"b":0.1234567890123456789}}'
+    )
+    load_file(write_lines(tmp_path / "a.ndjson", [line]), url=service.url, shift_to_now=True)
+
+    assert service.row(
+        "select payload #>> '{properties,a}', payload #>> '{properties,b}' from raw.events"
+    ) == ("1.10", "0.1234567890123456789")
+
+
+def test_history_is_not_moved_by_the_time_it_was_sent(service: Service, tmp_path: Path) -> None:
+    event = {"type": "page", "timestamp": "2020-01-01T00:00:00Z", "sentAt": "2020-01-01T00:00:05Z"}
+    load_file(write_lines(tmp_path / "a.ndjson", [event]), url=service.url)
+
+    assert service.row("select occurred_at from raw.events") == (datetime(2020, 1, 1, tzinfo=UTC),)
+
+
+def test_an_interrupted_load_goes_on_where_it_was(service: Service, tmp_path: Path) -> None:
+    file = write_lines(
+        tmp_path / "a.ndjson",
+        [{"type": "page", "messageId": f"m{number}"} for number in range(2000)],
+    )
+
+    def interrupt(done: int, _total: int) -> None:
+        if done >= 500:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_file(file, url=service.url, checkpoint_dir=tmp_path / "loads", on_progress=interrupt)
+    result = load_file(file, url=service.url, checkpoint_dir=tmp_path / "loads")
+
+    assert result.skipped == 500
+    assert result.accepted == 1500
+    assert service.row("select count(distinct message_id) from raw.events") == (2000,)
+    assert list((tmp_path / "loads").iterdir()) == []
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.ndjson.gz"
+    broken.write_bytes(gzip.compress(b"x" * 1000)[:-10])
+
+    with pytest.raises(LoadError, match=r"broken\.ndjson\.gz cannot be read"):
+        summarise(broken)
+
+
+def test_a_service_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdp.loader.RETRIES_SECONDS", 0.2)
+    file = write_lines(tmp_path / "a.ndjson", [{"type": "page"}])
+
+    with pytest.raises(LoadError, match="does not take events"):
+        load_file(file, url="http://127.0.0.1:1")
+
+
+def test_an_empty_file_is_loaded_at_once(service: Service, tmp_path: Path) -> None:
+    result = load_file(write_lines(tmp_path / "a.ndjson", []), url=service.url, shift_to_now=True)
+
+    assert (result.accepted, result.rejected) == (0, 0)
