@@ -40,3 +40,79 @@
     {%- set value = bigquery__json_value_of(column, key) -%}
     {{ return('if(json_type(' ~ value ~ ") = 'object', " ~ value ~ ", json '{}')") }}
 {% endmacro %}
+
+{# One row per entry of a JSON object, as columns of `alias`: entry_key (text) and entry_value (JSON).
+   Used after a comma in `from`. #}
+{% macro json_entries(column, alias) %}
+    {{ return(adapter.dispatch('json_entries')(column, alias)) }}
+{% endmacro %}
+
+{% macro postgres__json_entries(column, alias) %}
+    {{ return('jsonb_each(' ~ column ~ ') as ' ~ alias ~ ' (entry_key, entry_value)') }}
+{% endmacro %}
+
+{% macro bigquery__json_entries(column, alias) %}
+    {{ return(
+        'unnest(array(select as struct entry_key, ' ~ column ~ '[entry_key] as entry_value'
+        ~ ' from unnest(json_keys(' ~ column ~ ', 1)) as entry_key)) as ' ~ alias
+    ) }}
+{% endmacro %}
+
+{# One JSON object from rows of keys and values. #}
+{% macro json_object_from(key, value) %}
+    {{ return(adapter.dispatch('json_object_from')(key, value)) }}
+{% endmacro %}
+
+{% macro postgres__json_object_from(key, value) %}
+    {{ return('jsonb_object_agg(' ~ key ~ ', ' ~ value ~ ')') }}
+{% endmacro %}
+
+{% macro bigquery__json_object_from(key, value) %}
+    {{ return('json_object(array_agg(' ~ key ~ '), array_agg(' ~ value ~ '))') }}
+{% endmacro %}
+
+{% macro empty_json_object() %}
+    {{ return(adapter.dispatch('empty_json_object')()) }}
+{% endmacro %}
+
+{% macro postgres__empty_json_object() %}
+    {{ return("'{}'::jsonb") }}
+{% endmacro %}
+
+{% macro bigquery__empty_json_object() %}
+    {{ return("json '{}'") }}
+{% endmacro %}
+
+{# Whether a JSON value is JSON's own null. #}
+{% macro is_json_null(value) %}
+    {{ return(adapter.dispatch('is_json_null')(value)) }}
+{% endmacro %}
+
+{% macro postgres__is_json_null(value) %}
+    {{ return('jsonb_typeof(' ~ value ~ ") = 'null'") }}
+{% endmacro %}
+
+{% macro bigquery__is_json_null(value) %}
+    {{ return('json_type(' ~ value ~ ") = 'null'") }}
+{% endmacro %}
+
+{# Of the keys named in a text column, parted by blanks, the value of the first that is there. #}
+{% macro first_json_text_of(column, names) %}
+    {{ return(adapter.dispatch('first_json_text_of')(column, names)) }}
+{% endmacro %}
+
+{% macro postgres__first_json_text_of(column, names) %}
+    {{ return(
+        '(select ' ~ column ~ ' ->> named.name'
+        ~ ' from unnest(string_to_array(' ~ names ~ ", ' ')) with ordinality as named (name, place)"
+        ~ ' where ' ~ column ~ ' ->> named.name is not null order by named.place limit 1)'
+    ) }}
+{% endmacro %}
+
+{% macro bigquery__first_json_text_of(column, names) %}
+    {{ return(
+        '(select json_value(' ~ column ~ '[named])'
+        ~ ' from unnest(split(' ~ names ~ ", ' ')) as named with offset as place"
+        ~ ' where json_value(' ~ column ~ '[named]) is not null order by place limit 1)'
+    ) }}
+{% endmacro %}

@@ -1,4 +1,4 @@
-{# How a run knows what had landed when it began. See docs: the watermark is a transaction id. #}
+{# How a run knows what had landed when it began, and in which order things landed. #}
 
 {# Every transaction below this had ended when the statement ran, so its rows are all visible. #}
 {% macro landing_horizon() %}
@@ -9,7 +9,7 @@
     {{ return('pg_snapshot_xmin(pg_current_snapshot())::text::bigint') }}
 {% endmacro %}
 
-{# BigQuery receives raw events in load jobs that carry the transaction id of where they came from. #}
+{# BigQuery receives raw events in load jobs that keep the transaction id of where they came from. #}
 {% macro bigquery__landing_horizon() %}
     {{ return('(select coalesce(max(xid), 0) + 1 from ' ~ source('raw', 'events') ~ ')') }}
 {% endmacro %}
@@ -27,7 +27,7 @@
     {{ return('cast(0 as int64)') }}
 {% endmacro %}
 
-{# The landing transaction as a number that other columns compare with. #}
+{# The transaction id of a raw row as a plain number. #}
 {% macro landing_number(column) %}
     {{ return(adapter.dispatch('landing_number')(column)) }}
 {% endmacro %}
@@ -40,15 +40,28 @@
     {{ return(column) }}
 {% endmacro %}
 
-{# True for rows that landed before transaction number `bound`; written so that an index can serve it. #}
-{% macro landed_before(column, bound) %}
-    {{ return(adapter.dispatch('landed_before')(column, bound)) }}
+{# The reverse: a plain number that raw.events.xid compares with, so that its index serves. #}
+{% macro landing_xid(number) %}
+    {{ return(adapter.dispatch('landing_xid')(number)) }}
 {% endmacro %}
 
-{% macro postgres__landed_before(column, bound) %}
-    {{ return(column ~ ' < ' ~ bound ~ '::text::xid8') }}
+{% macro postgres__landing_xid(number) %}
+    {{ return(number ~ '::text::xid8') }}
 {% endmacro %}
 
-{% macro bigquery__landed_before(column, bound) %}
-    {{ return(column ~ ' < ' ~ bound) }}
+{% macro bigquery__landing_xid(number) %}
+    {{ return(number) }}
+{% endmacro %}
+
+{# The place of an event in the order of landing, as one value that min() and < understand. #}
+{% macro landing_position(xid, seq) %}
+    {{ return(adapter.dispatch('landing_position')(xid, seq)) }}
+{% endmacro %}
+
+{% macro postgres__landing_position(xid, seq) %}
+    {{ return('array[' ~ xid ~ ', ' ~ seq ~ ']') }}
+{% endmacro %}
+
+{% macro bigquery__landing_position(xid, seq) %}
+    {{ return("format('%020d%020d', " ~ xid ~ ', ' ~ seq ~ ')') }}
 {% endmacro %}

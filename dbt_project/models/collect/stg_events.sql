@@ -1,35 +1,48 @@
 -- One row per accepted event: the first to land of each message_id.
 with landed as (
     select
-        *,
-        {{ landing_number('xid') }} as landed_xid
+        message_id,
+        {{ landing_number('xid') }} as xid,
+        seq,
+        source,
+        type,
+        event,
+        nullif(trim(user_id), '') as user_id,
+        nullif(trim(email), '') as email,
+        nullif(trim(phone), '') as phone,
+        nullif(trim(anonymous_id), '') as anonymous_id,
+        nullif(trim(previous_id), '') as previous_id,
+        payload,
+        occurred_at,
+        received_at
     from {{ source('raw', 'events') }}
-    where {{ landed_before('xid', '(select to_xid from ' ~ ref('refresh_window') ~ ')') }}
+    where xid < {{ landing_xid('(select to_xid from ' ~ ref('refresh_window') ~ ')') }}
 ),
 
-first_landed as (
+numbered as (
     select
         *,
-        row_number() over (partition by message_id order by landed_xid, seq) as copy_number
+        row_number() over (partition by message_id order by xid, seq) as copy_number
     from landed
 )
 
 select
+    {{ md5_id('message_id') }} as event_id,
     message_id,
-    landed_xid as xid,
+    xid,
     seq,
     source,
     type,
-    event,
+    coalesce(event, type) as event_type,
     user_id,
     email,
     phone,
     anonymous_id,
-    previous_id,
+    case when type = 'alias' and user_id is not null then previous_id end as previous_id,
     {{ json_object_of('payload', 'properties') }} as properties,
-    {{ json_object_of('payload', 'traits') }} as traits,
     {{ json_object_of('payload', 'context') }} as context,
+    {{ json_object_of('payload', 'traits') }} as traits,
     occurred_at,
     received_at
-from first_landed
+from numbered
 where copy_number = 1

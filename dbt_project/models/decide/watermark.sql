@@ -1,0 +1,13 @@
+-- One row: the batch now answers for everything that landed before to_xid.
+-- Built last of all, so that nobody reads it before every public table stands.
+-- depends_on: {{ ref('identifiers') }}
+-- depends_on: {{ ref('profiles') }}
+-- depends_on: {{ ref('events') }}
+-- depends_on: {{ ref('sessions') }}
+-- depends_on: {{ ref('profile_changes') }}
+-- depends_on: {{ ref('daily_intake') }}
+select
+    to_xid,
+    as_of,
+    system_identifier
+from {{ ref('refresh_window') }}

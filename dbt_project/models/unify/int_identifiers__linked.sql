@@ -1,0 +1,51 @@
+-- One row per pair of identifiers that an event carried together, or that an alias call joined.
+-- All pairs of an event are kept, so that taking one identifier out loses no other link.
+{{ config(
+    indexes=[
+        {'columns': ['node_a', 'node_b', 'kind'], 'unique': true},
+        {'columns': ['node_b']},
+    ],
+) }}
+
+with tuples as (select * from {{ ref('int_identifiers__carried_together') }}),
+
+pairs as (
+    {%- set types = carried_identifiers() | map(attribute='type') | list %}
+    {%- for type_a in types %}
+    {%- for type_b in types[loop.index:] %}
+    select
+        {{ type_a }}_key as key_a,
+        {{ type_b }}_key as key_b,
+        {{ "user_id_key" if type_a == "user_id" else "cast(null as " ~ dbt.type_bigint() ~ ")" }}
+            as user_key,
+        'carried' as kind,
+        landing
+    from tuples
+    where {{ type_a }}_key is not null and {{ type_b }}_key is not null
+    union all
+    {%- endfor %}
+    {%- endfor %}
+    {%- for identifier in aliased_identifiers() %}
+    select
+        user_id_key,
+        aliased_{{ identifier.type }}_key,
+        user_id_key,
+        'alias',
+        landing
+    from tuples
+    where
+        user_id_key is not null and aliased_{{ identifier.type }}_key is not null
+        and user_id_key <> aliased_{{ identifier.type }}_key
+    {{ "union all" if not loop.last }}
+    {%- endfor %}
+)
+
+select
+    least(key_a, key_b) as node_a,
+    greatest(key_a, key_b) as node_b,
+    -- Which side is the user_id; null when neither is. An alias may join two; the named one counts.
+    min(user_key) as user_key,
+    kind,
+    min(landing) as landing
+from pairs
+group by least(key_a, key_b), greatest(key_a, key_b), kind

@@ -1,0 +1,55 @@
+-- One row per anchor and trait: the value last written, by the time of the event.
+{{ config(indexes=[{'columns': ['anchor_id', 'trait_key'], 'unique': true}]) }}
+
+with identifies as (
+    select
+        anchored.anchor_id,
+        events.message_id,
+        events.occurred_at,
+        events.traits,
+        {{ json_object_of('events.context', 'traits') }} as context_traits
+    from {{ ref('stg_events') }} as events
+    inner join {{ ref('int_events__anchored') }} as anchored on events.event_id = anchored.event_id
+    where events.type = 'identify' and anchored.anchor_id is not null
+),
+
+-- Some SDKs state traits in the context only; where both are given, the call's own traits win.
+written as (
+    select
+        identifies.anchor_id,
+        identifies.message_id,
+        identifies.occurred_at,
+        entries.entry_key as trait_key,
+        entries.entry_value as trait_value,
+        1 as precedence
+    from identifies, {{ json_entries('identifies.traits', 'entries') }}
+    union all
+    select
+        identifies.anchor_id,
+        identifies.message_id,
+        identifies.occurred_at,
+        entries.entry_key,
+        entries.entry_value,
+        2 as precedence
+    from identifies, {{ json_entries('identifies.context_traits', 'entries') }}
+),
+
+ranked as (
+    select
+        *,
+        row_number() over (
+            partition by anchor_id, trait_key
+            order by occurred_at desc, {{ in_byte_order('message_id') }} desc, precedence
+        ) as recency
+    from written
+    where not {{ is_json_null('trait_value') }}
+)
+
+select
+    anchor_id,
+    trait_key,
+    trait_value,
+    occurred_at,
+    message_id
+from ranked
+where recency = 1
