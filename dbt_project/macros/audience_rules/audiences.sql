@@ -1,0 +1,57 @@
+{# From definitions to the ids of the audiences that each profile belongs to. #}
+
+{# One definition. rules: every audience's rule by key, for $audience. Returns
+   {predicate, measures, sequences, event_names, errors: [{path, message}]}. #}
+{% macro compile_audience(audience_key, rules, as_of) %}
+    {% set scope = {
+        'attributes': profile_attributes(), 'as_of': as_of, 'depth': 0, 'errors': [],
+        'measures': {}, 'sequences': {}, 'event_names': [],
+        'rules': rules, 'visiting': [audience_key], 'profile_id': 'profiles.profile_id',
+    } %}
+    {% set rule = rules[audience_key] %}
+    {% set predicate = rule_sql(rule, scope, '') if rule is not none
+        else rule_error(scope, '', not_a_rule()) %}
+    {{ return({
+        'predicate': 'false' if scope.errors else predicate, 'errors': scope.errors,
+        'measures': scope.measures, 'sequences': scope.sequences, 'event_names': scope.event_names,
+    }) }}
+{% endmacro %}
+
+{% macro not_a_rule() %}
+    {{ return('expected one JSON object in which no key is given twice and at most 500 brackets open') }}
+{% endmacro %}
+
+
+{# rows: [{audience_key, definition (JSON text)}]. Returns {audience_key: compiled}. #}
+{% macro compile_audiences(rows, as_of) %}
+    {% set rules = {} %}
+    {% for row in rows %}{% do rules.update({row.audience_key: parse_rule(row.definition)}) %}{% endfor %}
+    {% set compiled = {} %}
+    {% for key in rules %}{% do compiled.update({key: compile_audience(key, rules, as_of)}) %}{% endfor %}
+    {{ return(compiled) }}
+{% endmacro %}
+
+
+{# One row per profile of the relation `profiles`: the ids of the audiences that it belongs to.
+   audiences: [{audience_id, predicate, measures, sequences, event_names}]. The batch passes whole tables, a
+   preview one audience, a live answer one profile's row and that profile's events. #}
+{% macro matching_audiences_sql(audiences, profiles, events, as_of) %}
+{%- set needed = {'measures': {}, 'sequences': {}, 'event_names': []} %}
+{%- set cases = [] %}
+{%- for audience in audiences %}
+    {%- do needed.measures.update(audience.measures) %}
+    {%- do needed.sequences.update(audience.sequences) %}
+    {%- do needed.event_names.extend(audience.event_names) %}
+    {%- do cases.append('case when ' ~ audience.predicate ~ ' then ' ~ audience.audience_id ~ ' end') %}
+{%- endfor -%}
+with {{ behaviour_ctes(needed, events, as_of) }}
+matching as (
+    select
+        profiles.profile_id,
+        {{ matching_ids(cases or ['null']) }} as audience_ids
+    from {{ profiles }} as profiles
+    {{- behaviour_joins(needed) }}
+)
+
+select profile_id, audience_ids from matching
+{%- endmacro %}
