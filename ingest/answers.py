@@ -18,7 +18,17 @@ Answer = tuple[int, bytes]
 RETRY_AFTER_SECONDS = 1
 _RETRY_AFTER = (b"retry-after", str(RETRY_AFTER_SECONDS).encode())
 _JSON = (b"content-type", b"application/json")
+_CORS = (
+    (b"access-control-allow-credentials", b"true"),
+    (b"access-control-expose-headers", b"Retry-After"),
+    (b"vary", b"Origin"),
+)
 _RETRIED = frozenset({408, 429, 503})
+
+SERVER_ERROR: Answer = (
+    500,
+    b'{"code":"internal_error","message":"The service failed; the events were not stored."}',
+)
 
 encode = msgspec.json.encode
 
@@ -58,11 +68,18 @@ def answer_error(error: NotTakenError) -> Answer:
     return error.status, encode({"code": error.code, "message": error.message})
 
 
-async def send_answer(send: Send, answer: Answer) -> None:
-    """Send an answer; those that may succeed later carry Retry-After."""
+async def send_answer(send: Send, answer: Answer, origin: bytes) -> None:
+    """Send an answer; those that may succeed later carry Retry-After.
+
+    `origin` is the page that asks, empty outside a browser. Any page may send events and read the
+    answer: the write key in a page is public anyway, and nothing here goes by cookies.
+    """
     status, body = answer
     headers = [_JSON, (b"content-length", str(len(body)).encode())]
     if status in _RETRIED:
         headers.append(_RETRY_AFTER)
+    if origin:
+        headers.append((b"access-control-allow-origin", origin))
+        headers.extend(_CORS)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,23 +15,22 @@ from starlette.routing import Route
 
 from cdp.database import database_url
 from cdp.settings import Settings
+from ingest.answers import Send
 from ingest.arrival import Rules
-from ingest.body import BodyReader
-from ingest.collect import Collector, Endpoint
+from ingest.body import BodyReader, Receive
+from ingest.browser import rudderstack_source_config, segment_settings
+from ingest.collect import Collector, Endpoint, Scope
 from ingest.credentials import WriteKeys
 from ingest.metrics import Metrics
-from ingest.wire import CALLS
+from ingest.rate_limit import RateLimit
+from ingest.wire import CALLS, JITSU
 from ingest.writer import Writer
 
 log = logging.getLogger(__name__)
 
-# Everything that a browser SDK sends along; `anonymousid` and `sentat` are RudderStack's.
-CORS_HEADERS = ("authorization", "content-type", "content-encoding", "anonymousid", "sentat")
-CORS_HEADERS_AND_KEY = (*CORS_HEADERS, "x-write-key")
-
 # What a dispatcher that serves several applications on one port hands to this one.
 PATHS = frozenset({*CALLS, "/openapi/ingest.json"})
-PATH_PREFIXES = ("/api/s/", "/v1/projects/", "/sourceConfig")
+PATH_PREFIXES = (JITSU, "/v1/projects/", "/sourceConfig")
 
 
 def serves(path: str) -> bool:
@@ -38,7 +38,29 @@ def serves(path: str) -> bool:
     return path in PATHS or path.startswith(PATH_PREFIXES)
 
 
-def create_app(settings: Settings) -> Starlette:
+class WriteSide(Starlette):
+    """Starlette, with a short cut for the addresses that take events.
+
+    A POST to one of them goes straight to its endpoint. Starlette's routing and its three layers
+    of middleware cost about as much as everything else that is done for an event.
+    """
+
+    def __init__(self, endpoints: dict[str, Endpoint], **options: Any) -> None:
+        super().__init__(**options)
+        self._endpoints = endpoints
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event, as every ASGI application does."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            path = scope["path"]
+            endpoint = self._endpoints.get(JITSU if path.startswith(JITSU) else path)
+            if endpoint:
+                await endpoint(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings) -> WriteSide:
     """Build the application. `app.state.collector` and `.writer` are there for a dispatcher."""
     metrics = Metrics()
     keys = WriteKeys(is_loopback=settings.listens_on_loopback)
@@ -53,7 +75,14 @@ def create_app(settings: Settings) -> Starlette:
     reader = BodyReader(
         settings.max_body_bytes, settings.reading_bytes, settings.body_timeout_seconds
     )
-    collector = Collector(Rules.from_settings(settings), reader, keys, writer, metrics)
+    collector = Collector(
+        rules=Rules.from_settings(settings),
+        reader=reader,
+        keys=keys,
+        writer=writer,
+        metrics=metrics,
+        rate_limit=RateLimit(settings.rate_limit_events),
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -63,22 +92,27 @@ def create_app(settings: Settings) -> Starlette:
         finally:
             await writer.stop()
 
+    endpoints = {path: Endpoint(collector, path) for path in (*CALLS, JITSU)}
     routes = [
-        *(Route(path, Endpoint(collector, path), methods=["POST"]) for path in CALLS),
-        Route("/api/s/{kind:path}", Endpoint(collector, "/api/s"), methods=["POST"]),
+        *(Route(path, endpoints[path], methods=["POST"]) for path in CALLS),
+        Route(f"{JITSU}{{kind:path}}", endpoints[JITSU], methods=["POST"]),
+        Route("/v1/projects/{write_key}/settings", segment_settings),
+        Route("/sourceConfig", rudderstack_source_config),
+        Route("/sourceConfig/", rudderstack_source_config),
         Route("/health", health),
         Route("/ready", ready),
         Route("/metrics", exposition),
     ]
-    app = Starlette(
+    app = WriteSide(
+        endpoints,
         routes=routes,
         middleware=[
             Middleware(
                 CORSMiddleware,
-                allow_origin_regex=".*",
+                allow_origin_regex=".*",  # echoed, because a browser takes no * with credentials
                 allow_credentials=True,
                 allow_methods=["GET", "POST"],
-                allow_headers=CORS_HEADERS_AND_KEY,
+                allow_headers=["*"],  # SDKs add headers of their own, such as X-Retry-Count
                 expose_headers=["Retry-After"],
                 max_age=86_400,
             )

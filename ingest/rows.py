@@ -2,7 +2,10 @@
 
 import base64
 import re
+from collections.abc import Iterable
 from datetime import datetime
+
+from psycopg import sql
 
 from ingest.arrival import Receipt, Rejected
 from ingest.event import Event
@@ -17,7 +20,6 @@ REJECTED_COLUMNS = (
 COPY_REJECTED = f"copy raw.rejected_events ({', '.join(REJECTED_COLUMNS)}) from stdin"
 
 LANDING_COLUMNS = ("received_on", "source", "received_count", "accepted_count", "rejected_count")
-COPY_LANDINGS = f"copy raw.landings ({', '.join(LANDING_COLUMNS)}) from stdin"
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _WRITE_KEY = re.compile(rb'("write_?key"\s*:\s*)"[^"\\]*(?:\\.[^"\\]*)*"', re.IGNORECASE)
@@ -28,11 +30,15 @@ def event_row(event: Event) -> bytes:
     payload = event.payload
     if b"\\" in payload:
         payload = payload.replace(b"\\", b"\\\\")
+    # Mostly the same instant; formatting one costs as much as parsing the whole event.
+    occurred_at = _instant(event.occurred_at)
+    is_same = event.original_at is event.occurred_at
+    original_at = occurred_at if is_same else _instant(event.original_at)
     columns = (
         f"{_text(event.message_id)}\t{event.type}\t{_text(event.event)}\t{_text(event.user_id)}"
         f"\t{_text(event.anonymous_id)}\t{_text(event.email)}\t{_text(event.phone)}"
-        f"\t{_text(event.previous_id)}\t{_instant(event.occurred_at)}"
-        f"\t{_instant(event.original_at)}\t{_instant(event.sent_at)}"
+        f"\t{_text(event.previous_id)}\t{occurred_at}"
+        f"\t{original_at}\t{_instant(event.sent_at)}"
         f"\t{_instant(event.received_at)}\t{_text(event.source)}\t"
     )
     return b"%b%b\n" % (columns.encode(), payload)
@@ -53,11 +59,13 @@ def rejected_row(part: Rejected, receipt: Receipt) -> bytes:
     ).encode()
 
 
-def landing_row(
-    received_on: str, source: str, received: int, accepted: int, rejected: int
-) -> bytes:
-    """The line of raw.landings: what arrived from a source on a day in one commit."""
-    return f"{received_on}\t{_text(source)}\t{received}\t{accepted}\t{rejected}\n".encode()
+def insert_landings(landings: Iterable[tuple[str, str, int, int, int]]) -> str:
+    """The statement that accounts for a commit: what arrived on a day from a source."""
+    values = ", ".join(
+        f"({_literal(received_on)}, {_literal(source)}, {received}, {accepted}, {rejected})"
+        for received_on, source, received, accepted, rejected in landings
+    )
+    return f"insert into raw.landings ({', '.join(LANDING_COLUMNS)}) values {values}"  # noqa: S608 - quoted
 
 
 def storable_body(body: bytes) -> tuple[str, str]:
@@ -72,10 +80,16 @@ def storable_body(body: bytes) -> tuple[str, str]:
     return text, "utf-8"
 
 
+def _literal(value: str) -> str:
+    return sql.Literal(value).as_string()
+
+
 def _text(value: str | None) -> str:
     if value is None:
         return "\\N"
-    return value if value.isalnum() else value.translate(_ESCAPES)
+    if "\\" not in value and value.isprintable():
+        return value
+    return value.translate(_ESCAPES)
 
 
 def _instant(value: datetime | None) -> str:

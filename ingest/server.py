@@ -59,6 +59,7 @@ def main() -> int:
         ws="none",
         access_log=False,
         log_config=None,
+        proxy_headers=False,
         server_header=False,
         date_header=False,
         backlog=4096,

@@ -36,6 +36,8 @@ class Call:
 _SHORT_FORMS = {kind[0]: kind for kind in sorted(EVENT_TYPES)}  # i t p s g a
 _BATCH = Call(is_batch=True)
 
+JITSU = "/api/s/"  # and what follows it: the kind of the event, or s2s/ and the kind
+
 CALLS: dict[str, Call] = {
     "/track": Call("track", translate=translate_track),
     "/identify": Call("identify", translate=translate_identify),
@@ -45,6 +47,7 @@ CALLS: dict[str, Call] = {
     "/v1/import": Call(is_batch=True, is_history=True),
     "/v1/b": _BATCH,
     "/b": _BATCH,
+    "/beacon/v1/batch": _BATCH,  # RudderStack's browser SDK while a page closes
 }
 
 
@@ -72,8 +75,8 @@ _decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 def find_call(path: str) -> Call | None:
     """The call that a path stands for, Jitsu's addresses included; None for any other path."""
-    if path.startswith("/api/s/"):
-        kind = path.removeprefix("/api/s/").removeprefix("s2s/")
+    if path.startswith(JITSU):
+        kind = path.removeprefix(JITSU).removeprefix("s2s/")
         if kind == "batch":
             return _BATCH
         return Call(kind if kind in EVENT_TYPES else None)

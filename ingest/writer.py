@@ -15,15 +15,10 @@ from dataclasses import dataclass
 import psycopg
 
 from ingest.arrival import Accepted, Arrival, Rejected
+from ingest.group_commit import execute_with_copies
 from ingest.metrics import Metrics
 from ingest.rejection import UnavailableError
-from ingest.rows import (
-    COPY_EVENTS,
-    COPY_LANDINGS,
-    COPY_REJECTED,
-    landing_row,
-    rejected_row,
-)
+from ingest.rows import COPY_EVENTS, COPY_REJECTED, insert_landings, rejected_row
 
 log = logging.getLogger(__name__)
 
@@ -212,14 +207,8 @@ class Writer:
 
     async def _commit(self, connection: Connection, arrivals: list[Arrival]) -> None:
         started = time.perf_counter()
-        async with (
-            asyncio.timeout(self._commit_timeout_seconds),
-            connection.transaction(),
-            connection.cursor() as cursor,
-        ):
-            for statement, rows in _copies(arrivals):
-                async with cursor.copy(statement) as copy:
-                    await copy.write(rows)
+        async with asyncio.timeout(self._commit_timeout_seconds):
+            await execute_with_copies(connection, *_statements(arrivals))
         self._metrics.commit_seconds.observe(time.perf_counter() - started)
         self._metrics.commit_events.observe(sum(arrival.event_count for arrival in arrivals))
 
@@ -254,8 +243,8 @@ async def ensure_partitions(connection: Connection) -> None:
     await connection.execute("select raw.ensure_partitions()")
 
 
-def _copies(arrivals: list[Arrival]) -> list[tuple[str, bytes]]:
-    """The COPY statements of one transaction with their rows, none of them empty."""
+def _statements(arrivals: list[Arrival]) -> tuple[bytes, list[bytes]]:
+    """The statements that store a group, and the rows of each `copy` among them."""
     received: Counter[tuple[str, str]] = Counter()
     accepted: Counter[tuple[str, str]] = Counter()
     for arrival in arrivals:
@@ -266,16 +255,13 @@ def _copies(arrivals: list[Arrival]) -> list[tuple[str, bytes]]:
     rejected_rows = b"".join(
         rejected_row(part, arrival.receipt) for arrival in arrivals for part in arrival.rejected
     )
-    landing_rows = b"".join(
-        landing_row(*key, count, accepted[key], count - accepted[key])
-        for key, count in received.items()
+    copies = [(COPY_EVENTS, event_rows), (COPY_REJECTED, rejected_rows)]
+    copies = [(statement, rows) for statement, rows in copies if rows]
+    landings = insert_landings(
+        (*key, count, accepted[key], count - accepted[key]) for key, count in received.items()
     )
-    copies = [
-        (COPY_EVENTS, event_rows),
-        (COPY_REJECTED, rejected_rows),
-        (COPY_LANDINGS, landing_rows),
-    ]
-    return [(statement, rows) for statement, rows in copies if rows]
+    query = ";".join([*(statement for statement, _ in copies), landings])
+    return query.encode(), [rows for _, rows in copies]
 
 
 async def _refused_rows(

@@ -11,8 +11,10 @@ from typing import Any, LiteralString
 import httpx
 import psycopg
 import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
 
 from cdp.settings import Settings
+from cdp.write_keys import create_key
 from ingest.app import create_app
 
 
@@ -44,13 +46,30 @@ class Service:
         (row,) = self.rows(query, *parameters)
         return row
 
+    def wait_for_events(self, count: int, seconds: float = 20) -> None:
+        """Wait until at least so many events have landed."""
+        deadline = time.monotonic() + seconds
+        while self.row("select count(*) from raw.events")[0] < count:
+            assert time.monotonic() < deadline, f"fewer than {count} events in {seconds} seconds"
+            time.sleep(0.05)
+
+    def metrics(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+        """What /metrics says, by name and sorted labels."""
+        text = httpx.get(f"{self.url}/metrics").text
+        return {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
 
 @contextlib.contextmanager
-def running(database: str, **settings: Any) -> Iterator[Service]:
+def running(database: str, *, test_port: int = 0, **settings: Any) -> Iterator[Service]:
     """Run the service in a thread, with its settings, until the end of the block."""
     app = create_app(Settings(DATABASE_URL=database, **settings))
     listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", test_port))
     config = uvicorn.Config(
         app, http="httptools", ws="none", log_config=None, access_log=False, lifespan="on"
     )
@@ -77,3 +96,9 @@ def wait_until_ready(service: Service, seconds: float = 20) -> None:
                 return
         time.sleep(0.02)
     raise AssertionError(f"the service was not ready within {seconds} seconds")
+
+
+def create_source(database: str, source: str) -> str:
+    """Make a write key for a source and return it."""
+    with psycopg.connect(database) as connection:
+        return create_key(connection, source)
