@@ -109,7 +109,7 @@ def matching_audiences_sql(
     events: str = "unify.events",
     warehouse: Warehouse = "postgres",
 ) -> str:
-    """A query with one row per profile: profile_id, audience_ids (which of `audiences` it is in)."""
+    """A query with one row per profile: profile_id, audience_ids (of the audiences it is in)."""
     rows = [
         {
             "audience_id": audience_id,

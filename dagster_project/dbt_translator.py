@@ -14,7 +14,7 @@ WATERMARK = dg.AssetKey(["decide", "watermark"])
 
 
 class StageTranslator(DagsterDbtTranslator):
-    """Keys are [schema, name], groups are the stages, dbt tests are checks.
+    """Keys are [schema, table], groups are the stages, dbt tests are checks.
 
     `stale_after` is the age at which the batch, dated by `decide.watermark`, counts as late.
     """
@@ -24,7 +24,9 @@ class StageTranslator(DagsterDbtTranslator):
         self._stale_after = stale_after
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
-        return dg.AssetKey([_schema(dbt_resource_props), dbt_resource_props["name"]])
+        # The table's own name: a seed and a model may not share one in dbt, so one has an alias.
+        table = dbt_resource_props.get("alias") or dbt_resource_props["name"]
+        return dg.AssetKey([_schema(dbt_resource_props), table])
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
         return stage_of(_schema(dbt_resource_props))

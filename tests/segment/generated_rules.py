@@ -141,7 +141,7 @@ item_conditions = st.recursive(
     ),
     lambda inner: st.one_of(
         st.lists(inner, min_size=1, max_size=2).map(lambda rules: {"$or": rules}),
-        inner.map(lambda rule: {"$not": rule}),
+        inner.map(lambda rule: {"$nor": [rule]}),
     ),
     max_leaves=2,
 )

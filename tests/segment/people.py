@@ -86,7 +86,7 @@ def members(
     instant = f"timestamptz '{as_of.isoformat()}'"
     compiled = compile_audiences(definitions, instant)
     problems = {key: each.problems for key, each in compiled.items() if each.problems}
-    assert not problems
+    assert not problems, problems
     keys = list(compiled)
     query = matching_audiences_sql(dict(enumerate(compiled.values())), instant)
     found: dict[str, set[str]] = {key: set() for key in keys}

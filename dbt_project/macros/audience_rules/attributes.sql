@@ -8,6 +8,7 @@
         'email': 'text',
         'user_id': 'text',
         'anonymous_id': 'text',
+        'phone': 'text',
         'traits': 'json',
         'first_seen_at': 'timestamp',
         'last_seen_at': 'timestamp',

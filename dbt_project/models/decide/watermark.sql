@@ -6,6 +6,8 @@
 -- depends_on: {{ ref('sessions') }}
 -- depends_on: {{ ref('profile_changes') }}
 -- depends_on: {{ ref('daily_intake') }}
+-- depends_on: {{ ref('audience_catalog') }}
+-- depends_on: {{ ref('audience_members') }}
 select
     to_xid,
     as_of,

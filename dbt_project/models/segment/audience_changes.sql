@@ -1,0 +1,107 @@
+-- One row per entry or exit; change_number counts them per audience and profile, so entries are odd.
+-- Kept for ever, full refreshes included: members are derived from it, and the past is nowhere else.
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    full_refresh=false,
+    on_schema_change='fail',
+    indexes=[
+        {'columns': ['audience_id', 'profile_id', 'change_number'], 'unique': true},
+        {'columns': ['audience_id', 'changed_at', 'profile_id']},
+        {'columns': ['profile_id']},
+    ],
+) }}
+with matched as (select * from {{ ref('int_audiences__matched') }}),
+
+-- An audience with an error is in neither part and keeps its members as they were.
+evaluated as (
+    select
+        audience_id,
+        definition_version,
+        true as is_enabled
+    from {{ ref('int_audiences__compiled') }}
+    where errors = '[]'
+    union all
+    select
+        audience_id,
+        definition_version,
+        false as is_enabled
+    from {{ ref('int_audiences__versioned') }}
+    where not is_enabled
+),
+
+last_changes as (
+    {%- if is_incremental() %}
+    select
+        audience_id,
+        profile_id,
+        max(change_number) as change_number
+    from {{ this }}
+    group by audience_id, profile_id
+    {%- else %}
+    select
+        audience_id,
+        profile_id,
+        0 as change_number
+    from matched
+    where false
+    {%- endif %}
+),
+
+differences as (
+    select
+        coalesce(matched.audience_id, last_changes.audience_id) as audience_id,
+        coalesce(matched.profile_id, last_changes.profile_id) as profile_id,
+        coalesce(last_changes.change_number, 0) + 1 as change_number,
+        matched.profile_id is not null as is_entry
+    from matched
+    full outer join last_changes
+        on
+            matched.audience_id = last_changes.audience_id
+            and matched.profile_id = last_changes.profile_id
+    where (matched.profile_id is not null) <> (mod(coalesce(last_changes.change_number, 0), 2) = 1)
+),
+
+runs as (select * from {{ ref('refresh_window') }}),
+
+active_profiles as (
+    select distinct events.profile_id
+    from {{ ref('events') }} as events
+    inner join {{ ref('stg_events') }} as landed on events.event_id = landed.event_id
+    inner join runs on landed.xid >= runs.from_xid
+),
+
+regrouped_profiles as (
+    select changes.old_profile_id as profile_id
+    from {{ ref('profile_changes') }} as changes
+    inner join runs on changes.run > runs.from_xid
+    union distinct
+    select changes.profile_id
+    from {{ ref('profile_changes') }} as changes
+    inner join runs on changes.run > runs.from_xid
+)
+
+select
+    differences.audience_id,
+    differences.profile_id,
+    differences.change_number,
+    case when differences.is_entry then 'entered' else 'exited' end as change,
+    {{ as_of() }} as changed_at,
+    evaluated.definition_version,
+    case
+        when
+            last_built.definition_version is distinct from evaluated.definition_version
+            or last_built.is_enabled is distinct from evaluated.is_enabled
+            then 'definition'
+        when regrouped_profiles.profile_id is not null then 'identity'
+        when profiles.profile_id is null then 'erasure'
+        when active_profiles.profile_id is not null then 'events'
+        else 'time'
+    end as reason
+from differences
+inner join evaluated on differences.audience_id = evaluated.audience_id
+left join {{ ref('int_audiences__last_built') }} as last_built
+    on differences.audience_id = last_built.audience_id
+left join regrouped_profiles on differences.profile_id = regrouped_profiles.profile_id
+left join {{ ref('profiles') }} as profiles on differences.profile_id = profiles.profile_id
+left join active_profiles on differences.profile_id = active_profiles.profile_id

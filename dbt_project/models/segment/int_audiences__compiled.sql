@@ -1,0 +1,28 @@
+-- One row per enabled audience: its definition as SQL, or what is wrong with it.
+-- Compiled once per run; the lists are JSON text. Windows count back from the instant of the data.
+{%- set as_of = '(select as_of from ' ~ ref('refresh_window') ~ ')' %}
+{%- set rows = defined_audiences(ref('int_audiences__versioned')) %}
+{%- set compiled = compile_audiences(rows, as_of) %}
+select
+    cast(null as {{ dbt.type_bigint() }}) as audience_id,
+    cast(null as {{ dbt.type_string() }}) as audience_key,
+    cast(null as {{ dbt.type_int() }}) as definition_version,
+    cast(null as {{ dbt.type_string() }}) as predicate,
+    cast(null as {{ dbt.type_string() }}) as measures,
+    cast(null as {{ dbt.type_string() }}) as sequences,
+    cast(null as {{ dbt.type_string() }}) as event_names,
+    cast(null as {{ dbt.type_string() }}) as errors
+where false
+{%- for row in rows if row.is_enabled %}
+{%- set audience = compiled[row.audience_key] %}
+union all
+select
+    {{ row.audience_id }},
+    {{ text_literal(row.audience_key) }},
+    {{ row.definition_version }},
+    {{ text_literal(audience.predicate) }},
+    {{ text_literal(tojson(audience.measures)) }},
+    {{ text_literal(tojson(audience.sequences)) }},
+    {{ text_literal(tojson(audience.event_names)) }},
+    {{ text_literal(tojson(audience.errors)) }}
+{%- endfor %}
