@@ -58,33 +58,36 @@ create index events_anonymous_id on raw.events (anonymous_id, xid) where anonymo
 create index events_email on raw.events (email, xid) where email is not null;
 create index events_phone on raw.events (phone, xid) where phone is not null;
 
--- Ingest calls this at its start and before each new day. It owns no table, so it could not create one itself.
-create function raw.ensure_partitions(days_ahead integer default 3) returns integer
+-- Attached, not created in place: that would wait for every reader of raw.events, and every insert would wait
+-- behind it.
+create function raw.ensure_partition(day date) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    day date;
-    created integer := 0;
-    today date := (now() at time zone 'UTC')::date;
+    partition_name text := 'events_' || to_char(day, 'YYYYMMDD');
+    starts_at text := day::text || ' 00:00:00+00';
+    ends_at text := (day + 1)::text || ' 00:00:00+00';
 begin
-    perform pg_advisory_xact_lock(hashtext('raw.ensure_partitions'));
-    for day in select today + offset_days from generate_series(-1, least(days_ahead, 31)) as offset_days loop
-        if to_regclass(format('raw.events_%s', to_char(day, 'YYYYMMDD'))) is null then
-            -- Attached, not created in place: that would wait for every reader of raw.events, and every
-            -- insert would wait behind it.
-            execute format(
-                'create table raw.%I (like raw.events including all, '
-                'check (received_at >= %L::timestamptz and received_at < %L::timestamptz))',
-                'events_' || to_char(day, 'YYYYMMDD'), day::text || ' 00:00:00+00', (day + 1)::text || ' 00:00:00+00'
-            );
-            execute format(
-                'alter table raw.events attach partition raw.%I for values from (%L) to (%L)',
-                'events_' || to_char(day, 'YYYYMMDD'), day::text || ' 00:00:00+00', (day + 1)::text || ' 00:00:00+00'
-            );
-            created := created + 1;
-        end if;
-    end loop;
-    return created;
+    perform pg_advisory_xact_lock(hashtext('raw.ensure_partition'));
+    if to_regclass(format('raw.%I', partition_name)) is not null then
+        return false;
+    end if;
+    execute format(
+        'create table raw.%I (like raw.events including all, '
+        'check (received_at >= %L::timestamptz and received_at < %L::timestamptz))',
+        partition_name, starts_at, ends_at
+    );
+    execute format(
+        'alter table raw.events attach partition raw.%I for values from (%L) to (%L)', partition_name, starts_at, ends_at
+    );
+    return true;
 end $$;
+
+-- Ingest calls this at its start and before each new day. It owns no table, so it could not create one itself.
+create function raw.ensure_partitions(days_ahead integer default 3) returns integer
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    select count(*) filter (where raw.ensure_partition((now() at time zone 'UTC')::date + offset_days))::integer
+    from generate_series(-1, least(days_ahead, 31)) as offset_days
+$$;
 
 select raw.ensure_partitions();
 """
@@ -148,7 +151,7 @@ $$;
 """
 
 GRANTS = """
-revoke all on function raw.ensure_partitions(integer), raw.active_write_keys(), raw.has_write_keys() from public;
+revoke all on function raw.ensure_partition(date), raw.ensure_partitions(integer), raw.active_write_keys(), raw.has_write_keys() from public;
 grant usage on schema raw to cdp_ingest;
 grant insert on raw.events, raw.rejected_events, raw.landings to cdp_ingest;
 grant usage on sequence raw.events_seq to cdp_ingest;

@@ -1,0 +1,25 @@
+"""`cdp replay-rejected`: what was rejected, once more."""
+
+from typing import Annotated
+
+import typer
+
+from cdp.cli.terminal import console, ready_settings
+from cdp.replay import replay_rejected
+
+
+def replay(
+    code: Annotated[
+        str | None, typer.Option(help="Only what was rejected for this reason, e.g. too_deep.")
+    ] = None,
+) -> None:
+    """Send rejected events through again, after a fix. What is accepted now lands as if it had been
+    accepted when it came."""
+    settings, database = ready_settings()
+    result = replay_rejected(database, settings, code=code)
+    console.print(
+        f"{result.replayed:,} replayed with {result.accepted_events:,} events, "
+        f"{result.still_rejected:,} still rejected"
+    )
+    for reason, count in result.reasons.most_common():
+        console.print(f"  {count:>7,} {reason}")
