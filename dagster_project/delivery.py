@@ -28,8 +28,7 @@ select
         where audience_members.audience_id = audiences.audience_id
     ) as member_count
 from segment.audiences
-where %(audience_key)s::text is null or audiences.audience_key = %(audience_key)s
-order by audiences.audience_key
+where audiences.is_enabled and audiences.audience_key = %(audience_key)s
 """
 
 
@@ -37,7 +36,7 @@ def audience_keys(database: str) -> list[str]:
     """The audiences that exist now, in order."""
     with psycopg.connect(database) as connection:
         rows = connection.execute(
-            "select audience_key from segment.audiences order by audience_key"
+            "select audience_key from segment.audiences where is_enabled order by audience_key"
         ).fetchall()
     return [str(key) for (key,) in rows]
 
