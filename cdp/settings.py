@@ -6,6 +6,9 @@ project folder is read too; the environment wins. `.env.example` lists them all,
 it true.
 """
 
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,11 +44,11 @@ class Settings(BaseSettings):
     )
     ingest_database_url: str | None = Field(
         default=None,
-        description="Login of the write side, a member of cdp_ingest. Default: DATABASE_URL, reduced.",
+        description="Login of the write side, a member of cdp_ingest. Default: from DATABASE_URL.",
     )
     serving_database_url: str | None = Field(
         default=None,
-        description="Login of the read side, a member of cdp_serving. Default: DATABASE_URL, reduced.",
+        description="Login of the read side, a member of cdp_serving. Default: from DATABASE_URL.",
     )
     host: str = Field(default="127.0.0.1", description="Address that the HTTP services listen on.")
     port: int = Field(default=3000, ge=1, le=65535, description="Port of the HTTP services.")
@@ -94,7 +97,10 @@ class Settings(BaseSettings):
         default=10, gt=0, description="How long a commit may take before its requests get 503."
     )
     max_identifier_bytes: int = Field(
-        default=512, ge=64, le=2000, description="Longest id, e-mail, phone or event name, in bytes."
+        default=512,
+        ge=64,
+        le=2000,
+        description="Longest id, e-mail, phone or event name, in bytes.",
     )
     write_key_refresh_seconds: float = Field(
         default=2, gt=0, description="How soon a created or revoked write key takes effect."
@@ -121,6 +127,24 @@ class Settings(BaseSettings):
         description="Device clocks wrong by more than this are corrected by sentAt.",
     )
 
+    # Decide and the rest of the read side.
+    serving_connections: int = Field(
+        default=8, ge=2, description="Database connections of the read side."
+    )
+    serving_timeout_ms: int = Field(
+        default=2000,
+        ge=10,
+        description="How long a statement of the read side may take before its request gets 503.",
+    )
+    max_decision_bytes: int = Field(
+        default=64 * 1024, ge=1024, description="Largest body of POST /decide, in bytes."
+    )
+    decision_log_rows: int = Field(
+        default=20_000,
+        ge=1,
+        description="Decisions that may wait to be logged; beyond it they are counted as lost.",
+    )
+
     @cached_property
     def exports(self) -> Path:
         """Folder of the audience CSV files."""
@@ -140,6 +164,21 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+@contextlib.contextmanager
+def environment_set(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for a library in this process that takes its settings in no other way (dbt)."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _explain(problem: Any) -> str:

@@ -1,5 +1,6 @@
 """A dbt project as one asset definition: models and seeds are assets, tests are checks."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def dbt_models(
         on_step: dg.ResourceParam[OnStep],
     ) -> Iterator[BuildEvent]:
         url = database_url(settings)
-        holder = f"cdp refresh, run {context.run_id[:8]}"
+        holder = f"cdp refresh, run {context.run.run_id[:8]}"
         with exclusive(url, REFRESH, holder=holder, on_wait=context.log.info):
             yield from _build(
                 context, config, settings, on_step, manifest=manifest, project_dir=project_dir
@@ -74,20 +75,22 @@ def _build(
         for key in context.selected_asset_check_keys
     }
     results: list[NodeResult] = []
-    for result in stream_dbt(
+    stream = stream_dbt(
         arguments,
         project_dir=project_dir,
         target_dir=target_dir,
         environment=dbt_environment(database_url(settings)),
-    ):
-        results.append(result)
-        on_step(result.name, result.number, result.total)
-        node = _node(manifest, result.unique_id)
-        _log(context, result, node)
-        if result.unique_id in checks and result.status != "skipped":
-            yield check_result(checks[result.unique_id], result, node, target_dir)
-        elif result.unique_id in assets and result.status == "success":
-            yield materialization(assets[result.unique_id], result, node, target_dir)
+    )
+    with contextlib.closing(stream):  # at once, whatever happens here: it holds dbt
+        for result in stream:
+            results.append(result)
+            on_step(result.name, result.number, result.total)
+            node = _node(manifest, result.unique_id)
+            _log(context, result, node)
+            if result.unique_id in checks and result.status != "skipped":
+                yield check_result(checks[result.unique_id], result, node, target_dir)
+            elif result.unique_id in assets and result.status == "success":
+                yield materialization(assets[result.unique_id], result, node, target_dir)
     _raise_if_failed(results, manifest)
 
 

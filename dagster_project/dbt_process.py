@@ -10,7 +10,7 @@ import ctypes
 import os
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def stream_dbt(
     project_dir: Path,
     target_dir: Path,
     environment: Mapping[str, str],
-) -> Iterator[NodeResult]:
+) -> Generator[NodeResult]:
     """Run a dbt command and yield each node's result when it has finished, skipped ones included.
 
     A node that fails does not raise; look at `failed`. Raises DbtError when dbt itself cannot go
@@ -104,8 +104,9 @@ def stream_dbt(
 
 def _complete(arguments: Sequence[str], project_dir: Path, target_dir: Path) -> list[str]:
     folders = ["--project-dir", str(project_dir), "--profiles-dir", str(project_dir)]
-    written = ["--target-path", str(target_dir), "--log-level-file", "none"]
-    return ["--quiet", *arguments, *folders, *written, "--no-send-anonymous-usage-stats"]
+    written = ["--target-path", str(target_dir)]
+    silent = ["--log-level", "none", "--log-level-file", "none", "--no-send-anonymous-usage-stats"]
+    return [*arguments, *folders, *written, *silent]
 
 
 def _next_item(
@@ -130,10 +131,15 @@ class _Progress:
         name = event.info.name
         if name == "ConcurrencyLine":
             self._total = int(event.data.node_count)
-        elif name == "NodeFinished":
+        elif name == "NodeFinished" and not _is_only_text(event):
             with self._counting:
                 self._number += 1
                 self._finished.put(_node_result(event, self._number, self._total))
+
+
+def _is_only_text(event: EventMsg) -> bool:
+    """Ephemeral models become part of others; dbt does not count them."""
+    return bool(event.data.node_info.materialized == "ephemeral")
 
 
 def _node_result(event: EventMsg, number: int, total: int) -> NodeResult:

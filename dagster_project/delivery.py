@@ -20,7 +20,7 @@ AUDIENCES = """
 select
     audiences.audience_id,
     audiences.audience_key,
-    audiences.definition_version,
+    audiences.built_version as definition_version,
     audiences.last_built_at as as_of,
     (
         select count(*)
@@ -28,15 +28,18 @@ select
         where audience_members.audience_id = audiences.audience_id
     ) as member_count
 from segment.audiences
-where audiences.is_enabled and audiences.audience_key = %(audience_key)s
+where audiences.is_enabled
+    and audiences.last_built_at is not null
+    and audiences.audience_key = %(audience_key)s
 """
 
 
 def audience_keys(database: str) -> list[str]:
-    """The audiences that exist now, in order."""
+    """The audiences that have members to deliver, or none: enabled, and built at least once."""
     with psycopg.connect(database) as connection:
         rows = connection.execute(
-            "select audience_key from segment.audiences where is_enabled order by audience_key"
+            "select audience_key from segment.audiences"
+            " where is_enabled and last_built_at is not null order by audience_key"
         ).fetchall()
     return [str(key) for (key,) in rows]
 

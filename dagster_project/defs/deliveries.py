@@ -41,7 +41,7 @@ def audience_csv(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
             database_url(settings),
             destination,
             key,
-            holder=f"cdp delivery, run {context.run_id[:8]}",
+            holder=f"cdp delivery, run {context.run.run_id[:8]}",
             on_wait=context.log.info,
         )
         context.add_asset_metadata(_metadata(delivered), asset_key=AUDIENCE_CSV, partition_key=key)
@@ -69,7 +69,7 @@ def deliveries(
                 url,
                 destination,
                 key,
-                holder=f"cdp delivery, run {context.run_id[:8]}",
+                holder=f"cdp delivery, run {context.run.run_id[:8]}",
                 on_wait=context.log.info,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, the other audiences go out

@@ -55,7 +55,7 @@ copy (
         profiles.total_spend,
         profiles.total_orders,
         {last_seen_at} as last_seen_at,
-        {profile_id} as profile_id,
+        profiles.profile_id,
         {added_at} as added_at
     from segment.audience_members
     inner join unify.profiles on profiles.profile_id = audience_members.profile_id
@@ -135,7 +135,6 @@ def _members_statement(audience: Audience) -> sql.Composed:
     return MEMBERS.format(
         email=_formula_safe("profiles", "email"),
         user_id=_formula_safe("profiles", "user_id"),
-        profile_id=_formula_safe("profiles", "profile_id"),
         last_seen_at=_instant("profiles", "last_seen_at"),
         added_at=_instant("audience_members", "added_at"),
         audience_id=sql.Literal(audience.audience_id),
