@@ -135,10 +135,7 @@ class EmbeddedPostgres:
 
     def server_pid(self) -> int | None:
         """Process id of the running server, or None."""
-        try:
-            return int((self.data_dir / "postmaster.pid").read_text().split("\n", 1)[0])
-        except (FileNotFoundError, ValueError):
-            return None
+        return _first_number(self.data_dir / "postmaster.pid")
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
@@ -152,7 +149,8 @@ class EmbeddedPostgres:
             folder.mkdir(parents=True, exist_ok=True)
             if folder.stat().st_uid not in (os.getuid(), owner.pw_uid):
                 raise PostgresError(
-                    f"{folder} belongs to another user; remove it, or set CDP_HOME to another folder."
+                    f"{folder} belongs to another user; remove it, "
+                    "or set CDP_HOME to another folder."
                 )
             os.chown(folder, owner.pw_uid, owner.pw_gid)
             folder.chmod(0o700)
@@ -198,7 +196,7 @@ class EmbeddedPostgres:
             "-t",
             "60",
         ]
-        self._remove_stale_pid_file()
+        self._remove_stale_locks()
         for _attempt in range(20):
             started = self._run("pg_ctl", *arguments, check=False)
             if started.returncode == 0:
@@ -207,17 +205,19 @@ class EmbeddedPostgres:
             if not any(sign in self._log_tail() for sign in STILL_DYING):
                 break
             time.sleep(0.5)
-            self._remove_stale_pid_file()
+            self._remove_stale_locks()
         raise PostgresError(
             f"PostgreSQL did not start. The end of {self.log_file}:\n{self._log_tail()}"
             "If the data can go, `cdp reset` begins afresh."
         )
 
-    def _remove_stale_pid_file(self) -> None:
+    def _remove_stale_locks(self) -> None:
         """Forget a killed server that nobody has reaped: PostgreSQL takes a zombie for alive."""
-        pid = self.server_pid()
-        if pid is not None and _is_zombie(pid):
-            (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
+        socket_lock = self.socket_dir / ".s.PGSQL.5432.lock"
+        for lock in (self.data_dir / "postmaster.pid", socket_lock):
+            pid = _first_number(lock)
+            if pid is not None and _is_zombie(pid):
+                lock.unlink(missing_ok=True)
 
     def _create_database(self) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
@@ -281,6 +281,14 @@ def _as_server_account(folder: Path) -> list[str]:
     if not all(_is_open(path) for path in (folder, find_binaries())):
         prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
     return [*prefix, "--"]
+
+
+def _first_number(lock: Path) -> int | None:
+    """The process id in the first line of a lock file, None where there is no such file."""
+    try:
+        return int(lock.read_text().split("\n", 1)[0])
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _is_zombie(pid: int) -> bool:
