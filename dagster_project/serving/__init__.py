@@ -1,0 +1,1 @@
+"""The read side: decisions, profiles, audiences and exports over HTTP."""

@@ -1,0 +1,109 @@
+"""The read side's connections: prepared statements, and what happens while dbt replaces tables."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, AsyncRawCursor, errors
+from psycopg.rows import TupleRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from cdp.database import database_url
+from cdp.settings import Settings
+from dagster_project.serving.errors import RequestError, unavailable
+
+# dbt swaps a table by renaming: a statement that was looking its name up can miss it once, and one
+# that was prepared before can find columns of another type.
+REPLACED = (errors.UndefinedTable, errors.UndefinedColumn, errors.FeatureNotSupported)
+WAIT_SECONDS = 2.0
+Row = dict[str, Any]
+
+
+class Database:
+    """A pool of connections in the role `cdp_serving`. Every method raises RequestError alone:
+    503 while the database is away, busy, or has not been built.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._timeout_ms = settings.serving_timeout_ms
+        self._pool = AsyncConnectionPool(
+            database_url(settings, "serving"),
+            min_size=min(2, settings.serving_connections),
+            max_size=settings.serving_connections,
+            timeout=WAIT_SECONDS,
+            kwargs={"autocommit": True},
+            configure=self._configure,
+            open=False,
+        )
+
+    async def open(self) -> None:
+        """Begin to connect. The database may still be away."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Run one statement with parameters $1, $2, ...; it stays prepared on its connection."""
+        try:
+            return await self._rows(query, parameters)
+        except REPLACED:
+            return await self._again(query, parameters)
+        except psycopg.OperationalError as error:
+            if isinstance(error, errors.QueryCanceled):
+                raise _away(error) from error
+            return await self._again(query, parameters)
+
+    async def row(self, query: str, parameters: Sequence[Any] = ()) -> Row | None:
+        """The first row, or None."""
+        found = await self.rows(query, parameters)
+        return found[0] if found else None
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """A connection for as long as the block runs, for what is not one statement."""
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except REPLACED as error:
+            raise _not_built(error) from error
+        except psycopg.OperationalError as error:
+            raise _away(error) from error
+
+    async def _configure(self, connection: AsyncConnection[TupleRow]) -> None:
+        # One plan for all: planning the decision's statement costs more than running it.
+        await connection.execute(
+            f"set statement_timeout = {self._timeout_ms}; set plan_cache_mode = force_generic_plan;"
+            " set jit = off; set time zone 'UTC'"
+        )
+
+    async def _rows(self, query: str, parameters: Sequence[Any]) -> list[Row]:
+        async with self._pool.connection() as connection:
+            cursor = AsyncRawCursor(connection, row_factory=dict_row)
+            try:
+                await cursor.execute(query, parameters, prepare=True)
+            except REPLACED:
+                await connection.execute("deallocate all")
+                raise
+            return await cursor.fetchall()
+
+    async def _again(self, query: str, parameters: Sequence[Any]) -> list[Row]:
+        try:
+            await self._pool.check()
+            return await self._rows(query, parameters)
+        except REPLACED as error:
+            raise _not_built(error) from error
+        except psycopg.OperationalError as error:
+            raise _away(error) from error
+
+
+def _not_built(error: Exception) -> RequestError:
+    what = str(error).partition("\n")[0]
+    return unavailable("not_built", f"The warehouse is not built yet ({what}); run `cdp refresh`.")
+
+
+def _away(error: Exception) -> RequestError:
+    if isinstance(error, errors.QueryCanceled):
+        return unavailable("database_slow", "The database took too long; try again.")
+    return unavailable("database_unavailable", "The database does not answer; try again.")

@@ -1,0 +1,75 @@
+"""A warehouse built once from a few people, and the read side in front of it."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from cdp.postgres import EmbeddedPostgres
+from cdp.settings import Settings
+from dagster_project.serving.app import create_app
+from tests.warehouse import build, land
+
+AS_OF = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def order(user_id: str, amount: float, days_ago: int, **more: Any) -> dict[str, Any]:
+    at = (AS_OF - timedelta(days=days_ago)).isoformat()
+    return {
+        "type": "track",
+        "event": "Order Completed",
+        "userId": user_id,
+        "timestamp": at,
+        "receivedAt": at,
+        "properties": {"order_id": f"{user_id}-{days_ago}", "amount": amount},
+        **more,
+    }
+
+
+EVENTS = [
+    order("ada", 320, 3, anonymousId="ada-phone", context={"traits": {"email": "Ada@Example.org"}}),
+    order("ben", 60, 40),
+    *(order("cleo", 120, days_ago) for days_ago in range(1, 7)),
+]
+
+
+@pytest.fixture(scope="session")
+def warehouse(cluster: EmbeddedPostgres) -> Iterator[str]:
+    """The owner's connection string of a built warehouse. Tests do not change what it says."""
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+        connection.execute("create database decided template migrated")
+    url = make_conninfo(cluster.url("decided"))
+    with psycopg.connect(url) as connection:
+        land(connection, EVENTS)
+    build(url, as_of=AS_OF)
+    yield url
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+        connection.execute("drop database decided with (force)")
+
+
+def serving_settings(url: str, **chosen: Any) -> Settings:
+    """Settings of a read side that logs in as cdp_serving."""
+    return Settings(serving_database_url=make_conninfo(url, user="cdp_serving"), **chosen)
+
+
+@asynccontextmanager
+async def serving(url: str, **chosen: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the read side, started and stopped with the block."""
+    app = create_app(serving_settings(url, **chosen))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://serving") as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+async def client(warehouse: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(warehouse) as client:
+        yield client
