@@ -7,6 +7,7 @@ from decimal import Decimal
 import psycopg
 
 from cdp.settings import PROJECT_DIR
+from tests.unify.conftest import UNIFY
 from tests.warehouse import build, land
 
 DEMO = PROJECT_DIR / "seeds" / "demo"
@@ -18,7 +19,7 @@ def test_orders_and_spend_of_every_cdnow_customer_equal_the_expected_file(databa
         events = [json.loads(line) for line in lines]
     with psycopg.connect(database) as connection:
         land(connection, events)
-    build(database, as_of="1998-07-01T00:00:00Z", select="+profiles")
+    build(database, as_of="1998-07-01T00:00:00Z", select=UNIFY)
     with psycopg.connect(database) as connection:
         rows = connection.execute(
             "select user_id, total_orders, total_spend, first_order_at::date::text,"

@@ -53,15 +53,15 @@
     {{ return(number) }}
 {% endmacro %}
 
-{# The place of an event in the order of landing, as one value that min() and < understand. #}
+{# The place of an event in the order of landing, as one number: min() finds the first. #}
 {% macro landing_position(xid, seq) %}
     {{ return(adapter.dispatch('landing_position')(xid, seq)) }}
 {% endmacro %}
 
 {% macro postgres__landing_position(xid, seq) %}
-    {{ return('array[' ~ xid ~ ', ' ~ seq ~ ']') }}
+    {{ return('(' ~ xid ~ '::numeric * 10000000000000000000 + ' ~ seq ~ ')') }}
 {% endmacro %}
 
 {% macro bigquery__landing_position(xid, seq) %}
-    {{ return("format('%020d%020d', " ~ xid ~ ', ' ~ seq ~ ')') }}
+    {{ return('(cast(' ~ xid ~ " as bignumeric) * bignumeric '10000000000000000000' + " ~ seq ~ ')') }}
 {% endmacro %}

@@ -1,4 +1,4 @@
--- One row: what this run answers for. Every model reads what landed before to_xid, and nothing else.
+-- One row: what this run answers for. Every model reads what landed before to_xid, nothing else.
 -- from_xid is where the last complete run ended; 0 when there was none in this cluster.
 {%- set watermark = adapter.get_relation(
     this.database, generate_schema_name('decide', none), 'watermark'

@@ -1,4 +1,9 @@
 -- One row per accepted event: the first to land of each message_id.
+{{ config(indexes=[
+    {'columns': ['event_id'], 'unique': true},
+    {'columns': ['xid', 'seq'], 'unique': true},
+]) }}
+
 with landed as (
     select
         message_id,

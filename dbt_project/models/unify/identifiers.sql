@@ -6,6 +6,7 @@ with owning_profiles as (
 )
 
 select
+    identifiers.identifier_key,
     identifiers.identifier_type,
     identifiers.identifier_value,
     owning_profiles.profile_id,

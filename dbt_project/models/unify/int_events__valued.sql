@@ -1,8 +1,10 @@
--- One row per order or refund event: the order it speaks of and its amount in the currency of the house.
+-- One row per order or refund event: the order it speaks of and its amount, converted.
 {{ config(indexes=[{'columns': ['event_id'], 'unique': true}]) }}
 
 with semantics as (
-    select * from {{ ref('event_semantics') }} where meaning in ('order', 'refund')
+    select *
+    from {{ ref('event_semantics') }}
+    where meaning in ('order', 'refund')
 ),
 
 rates as (

@@ -16,11 +16,18 @@ tuples as (
 )
 
 select
-    *
-    {%- for identifier in carried_identifiers() %},
-    {{ identifier_key(identifier.type, identifier.column) }} as {{ identifier.type }}_key
+    {%- for identifier in carried_identifiers() %}
+    {{ identifier_key(identifier.type, identifier.column) }} as {{ identifier.type }}_key,
     {%- endfor %}
-    {%- for identifier in aliased_identifiers() %},
-    {{ identifier_key(identifier.type, identifier.column) }} as aliased_{{ identifier.type }}_key
+    {%- for identifier in aliased_identifiers() %}
+    {{ identifier_key(identifier.type, identifier.column) }}
+        as aliased_{{ identifier.type }}_key,
     {%- endfor %}
+    user_id,
+    email,
+    phone,
+    anonymous_id,
+    previous_id,
+    landing,
+    first_seen_at
 from tuples

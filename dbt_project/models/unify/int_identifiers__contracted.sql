@@ -1,10 +1,15 @@
--- One row per unit that is linked to another: its component. Units without a link are not listed.
-{{ config(materialized='connected_components') }}
+-- One row per group that is linked to another: its component. Those without a link are not listed.
+{{ config(
+    materialized='connected_components',
+    indexes=[{'columns': ['node'], 'unique': true}],
+) }}
+
+with user_groups as (select * from {{ ref('int_identifiers__grouped_by_user') }})
 
 select
-    units_a.unit_key as node_a,
-    units_b.unit_key as node_b
+    groups_a.group_key as node_a,
+    groups_b.group_key as node_b
 from {{ ref('int_identifiers__linked') }} as links
-inner join {{ ref('int_identifiers__grouped_by_user') }} as units_a on links.node_a = units_a.identifier_key
-inner join {{ ref('int_identifiers__grouped_by_user') }} as units_b on links.node_b = units_b.identifier_key
-where units_a.unit_key <> units_b.unit_key
+inner join user_groups as groups_a on links.node_a = groups_a.identifier_key
+inner join user_groups as groups_b on links.node_b = groups_b.identifier_key
+where groups_a.group_key <> groups_b.group_key

@@ -1,4 +1,4 @@
--- One row per identifier ever seen, blocked ones included: its first landing, and why it may not link.
+-- One row per identifier ever seen, blocked ones included: its first landing, and if it may link.
 {{ config(indexes=[{'columns': ['identifier_key'], 'unique': true}]) }}
 
 with tuples as (select * from {{ ref('int_identifiers__carried_together') }}),
@@ -71,8 +71,8 @@ user_counts as (
             as identifier_key,
         count(*) as user_count
     from {{ ref('int_identifiers__linked') }} as links
-    inner join judged as users on links.user_key = users.identifier_key
-    where links.kind = 'carried' and not users.is_blocked
+    inner join judged as known_users on links.user_key = known_users.identifier_key
+    where links.kind = 'carried' and not known_users.is_blocked
     group by case when links.node_a = links.user_key then links.node_b else links.node_a end
 )
 

@@ -27,10 +27,10 @@ pairs as (
     {%- endfor %}
     {%- for identifier in aliased_identifiers() %}
     select
-        user_id_key,
-        aliased_{{ identifier.type }}_key,
-        user_id_key,
-        'alias',
+        user_id_key as key_a,
+        aliased_{{ identifier.type }}_key as key_b,
+        cast(null as {{ dbt.type_bigint() }}) as user_key,
+        'alias' as kind,
         landing
     from tuples
     where
@@ -43,7 +43,7 @@ pairs as (
 select
     least(key_a, key_b) as node_a,
     greatest(key_a, key_b) as node_b,
-    -- Which side is the user_id; null when neither is. An alias may join two; the named one counts.
+    -- The side that is a user_id and counts towards the other's limit; null when neither does.
     min(user_key) as user_key,
     kind,
     min(landing) as landing

@@ -1,20 +1,26 @@
 -- One row per identifier that may own something: the profile it belongs to.
--- The oldest identifier of a component names the profile. One over its limit is a profile of its own.
+-- The oldest of a component names the profile. One over its limit is a profile of its own.
 {{ config(indexes=[
     {'columns': ['identifier_key'], 'unique': true},
     {'columns': ['profile_id']},
 ]) }}
 
-with identifiers as (select * from {{ ref('int_identifiers__judged') }} where not is_blocked),
+with identifiers as (
+    select *
+    from {{ ref('int_identifiers__judged') }}
+    where not is_blocked
+),
 
 grouped as (
     select
         identifiers.*,
-        coalesce(components.component, units.unit_key, identifiers.identifier_key) as component
+        coalesce(components.component, user_groups.group_key, identifiers.identifier_key)
+            as component
     from identifiers
-    left join {{ ref('int_identifiers__grouped_by_user') }} as units
-        on identifiers.identifier_key = units.identifier_key
-    left join {{ ref('int_identifiers__contracted') }} as components on units.unit_key = components.node
+    left join {{ ref('int_identifiers__grouped_by_user') }} as user_groups
+        on identifiers.identifier_key = user_groups.identifier_key
+    left join {{ ref('int_identifiers__contracted') }} as components
+        on user_groups.group_key = components.node
 ),
 
 ranked as (

@@ -17,7 +17,9 @@ with copies as (
 ),
 
 orders as (
-    select * from copies where copy_number = 1
+    select *
+    from copies
+    where copy_number = 1
 ),
 
 refunded as (

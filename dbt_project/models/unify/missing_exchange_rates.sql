@@ -1,4 +1,4 @@
--- One row per currency that orders or refunds used without a rate for their day. A finding: it should be empty.
+-- One row per currency without a rate for a day of use. A finding: it should be empty.
 select
     currency,
     count(*) as event_count,

@@ -4,7 +4,11 @@
     materialized='incremental',
     full_refresh=false,
     incremental_strategy='append',
-    indexes=[{'columns': ['old_profile_id']}, {'columns': ['profile_id']}],
+    indexes=[
+        {'columns': ['run', 'old_profile_id', 'profile_id'], 'unique': true},
+        {'columns': ['old_profile_id']},
+        {'columns': ['profile_id']},
+    ],
 ) }}
 {%- set published = load_relation(this.incorporate(path={'identifier': 'identifiers'})) %}
 
@@ -135,7 +139,9 @@ left join joining
         and changes.profile_id = joining.profile_id
 left join parting on changes.old_profile_id = parting.old_profile_id
 left join {{ ref('stg_events') }} as events
-    on coalesce(joining.landing, parting.landing) = {{ landing_position('events.xid', 'events.seq') }}
+    on
+        coalesce(joining.landing, parting.landing)
+        = {{ landing_position('events.xid', 'events.seq') }}
 {%- if is_incremental() %}
 -- A run that ended between this table and the published identifiers has left its changes here.
 left join {{ this }} as recorded

@@ -75,7 +75,8 @@ orders as (
         profile_id,
         count(*) as total_orders,
         coalesce(sum(net_amount_usd), 0) as total_spend,
-        sum(case when {{ in_rolling_window(day_of('ordered_at')) }} then 1 else 0 end) as orders_30d,
+        sum(case when {{ in_rolling_window(day_of('ordered_at')) }} then 1 else 0 end)
+            as orders_30d,
         coalesce(
             sum(case when {{ in_rolling_window(day_of('ordered_at')) }} then net_amount_usd end), 0
         ) as spend_30d,

@@ -1,4 +1,4 @@
--- One row per visit: a run of a profile's events without a long pause, one of which is a visit signal.
+-- One row per visit: a run of a profile's events without a long pause, with a visit signal in it.
 select
     {{ md5_id('session_message_id') }} as session_id,
     profile_id,

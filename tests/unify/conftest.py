@@ -1,0 +1,70 @@
+"""One built warehouse per test module, for tests that only look at it."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+
+from cdp.postgres import EmbeddedPostgres
+from tests.conftest import TEMPLATE
+from tests.warehouse import build, land
+
+Row = dict[str, Any]
+
+# Everything of unify and what it reads, without the stages after it.
+UNIFY = "+path:models/unify +path:models/collect watermark"
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A built warehouse and what the tests ask of it."""
+
+    database: str
+
+    def rows(self, query: str, *parameters: Any) -> list[Row]:
+        with psycopg.connect(self.database, row_factory=dict_row) as connection:
+            return connection.execute(query, parameters).fetchall()
+
+    def profile_id(self, identifier_type: str, value: str) -> uuid.UUID | None:
+        """The profile that an identifier leads to."""
+        [row] = self.rows(
+            "select profile_id from unify.identifiers"
+            " where identifier_type = %s and identifier_value = %s",
+            identifier_type,
+            value,
+        )
+        return row["profile_id"]  # type: ignore[no-any-return]
+
+    def profile(self, identifier_type: str, value: str) -> Row:
+        """The profile that an identifier leads to, as unify.profiles has it."""
+        [row] = self.rows(
+            "select * from unify.profiles where profile_id = %s",
+            self.profile_id(identifier_type, value),
+        )
+        return row
+
+
+@pytest.fixture(scope="module")
+def module_database(cluster: EmbeddedPostgres) -> Iterator[str]:
+    """The owner's connection string of a fresh, migrated database that a test module shares."""
+    name = f"module_{uuid.uuid4().hex}"
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+        connection.execute(f"create database {name} template {TEMPLATE}")
+    yield make_conninfo(cluster.url(name))
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+        connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture(scope="module")
+def warehouse(request: pytest.FixtureRequest, module_database: str) -> Warehouse:
+    """The module's EVENTS, each in a transaction of its own, built as of the module's AS_OF."""
+    with psycopg.connect(module_database, autocommit=True) as connection:
+        for event in request.module.EVENTS:
+            land(connection, [event])
+    build(module_database, select=UNIFY, as_of=request.module.AS_OF)
+    return Warehouse(module_database)
