@@ -24,12 +24,18 @@ class Service:
 
     url: str
     database: str
+    server: uvicorn.Server | None = None
 
     def post(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
         """POST a JSON value, or `content=` as it is."""
         if "content" not in options:
             options["json"] = body
         return httpx.post(f"{self.url}{path}", timeout=30, **options)
+
+    def stop(self) -> None:
+        """Ask it to stop, as SIGTERM does."""
+        assert self.server
+        self.server.should_exit = True
 
     def execute(self, statement: LiteralString) -> None:
         """Change the database as its owner."""
@@ -64,7 +70,9 @@ class Service:
 
 
 @contextlib.contextmanager
-def running(database: str, *, test_port: int = 0, **settings: Any) -> Iterator[Service]:
+def running(
+    database: str, *, test_port: int = 0, until_ready: bool = True, **settings: Any
+) -> Iterator[Service]:
     """Run the service in a thread, with its settings, until the end of the block."""
     app = create_app(Settings(DATABASE_URL=database, **settings))
     listener = socket.socket()
@@ -76,9 +84,10 @@ def running(database: str, *, test_port: int = 0, **settings: Any) -> Iterator[S
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
-    service = Service(f"http://127.0.0.1:{listener.getsockname()[1]}", database)
+    service = Service(f"http://127.0.0.1:{listener.getsockname()[1]}", database, server)
     try:
-        wait_until_ready(service)
+        if until_ready:
+            wait_until_ready(service)
         yield service
     finally:
         server.should_exit = True
