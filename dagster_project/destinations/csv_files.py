@@ -77,7 +77,7 @@ class CsvFiles:
         path = self._path(audience.audience_key)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remove_leftovers(audience.audience_key)
-        statement = _members_statement(audience)
+        statement = members_statement(audience.audience_id)
         with _replacing(path) as file:
             rows, size, digest = _stream(snapshot, statement, file)
             if rows != audience.member_count:
@@ -131,13 +131,14 @@ class CsvFiles:
             _scratch(path).unlink(missing_ok=True)
 
 
-def _members_statement(audience: Audience) -> sql.Composed:
+def members_statement(audience_id: int) -> sql.Composed:
+    """The `copy` of an audience's members that gives the file, header included."""
     return MEMBERS.format(
         email=_formula_safe("profiles", "email"),
         user_id=_formula_safe("profiles", "user_id"),
         last_seen_at=_instant("profiles", "last_seen_at"),
         added_at=_instant("audience_members", "added_at"),
-        audience_id=sql.Literal(audience.audience_id),
+        audience_id=sql.Literal(audience_id),
     )
 
 

@@ -7,10 +7,12 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 from cdp.settings import Settings
+from dagster_project.serving.audiences import audience_routes
 from dagster_project.serving.database import Database
 from dagster_project.serving.decide import Decider, decide_routes
 from dagster_project.serving.decision_log import DecisionLog
 from dagster_project.serving.errors import answer_errors, json_response
+from dagster_project.serving.profiles import profile_routes
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -49,4 +51,6 @@ def create_app(settings: Settings) -> FastAPI:
         return json_response({"status": "ready", "decisions_lost": decision_log.lost})
 
     app.include_router(decide_routes(settings, Decider(database, decision_log)))
+    app.include_router(profile_routes(database))
+    app.include_router(audience_routes(database))
     return app

@@ -5,11 +5,14 @@ from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = 1
+# Money is numeric in the warehouse and stays exact on the way out.
+ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
 class RequestError(Exception):
@@ -37,9 +40,7 @@ def unavailable(code: str, message: str) -> RequestError:
 
 def json_response(content: Any, status: int = 200) -> Response:
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
-    return Response(
-        msgspec.json.encode(content), status, media_type="application/json", headers=headers
-    )
+    return Response(ENCODER.encode(content), status, media_type="application/json", headers=headers)
 
 
 def answer_errors(app: FastAPI) -> None:
@@ -49,6 +50,13 @@ def answer_errors(app: FastAPI) -> None:
     async def refused(_request: Request, error: RequestError) -> Response:
         content = {"code": error.code, "message": str(error)}
         return json_response(content | ({"path": error.path} if error.path else {}), error.status)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> Response:
+        problem = error.errors()[0]
+        path = ".".join(str(part) for part in problem["loc"][1:])
+        content = {"code": "bad_request", "message": f"{path}: {problem['msg']}.", "path": path}
+        return json_response(content, 400)
 
     @app.exception_handler(HTTPException)
     async def not_routed(request: Request, error: HTTPException) -> Response:

@@ -1,0 +1,125 @@
+"""GET /audiences and what hangs on one: its state, and its members as CSV."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from psycopg import IsolationLevel
+from starlette.responses import Response, StreamingResponse
+
+from dagster_project.destinations.csv_files import members_statement
+from dagster_project.serving.database import Database, Row
+from dagster_project.serving.errors import json_response, not_found, unavailable
+
+EXPORTS_AT_ONCE = 2
+BLOCK_BYTES = 1 << 16
+Name = Annotated[str, Path(max_length=100, pattern=r"^[^\x00]+$")]
+
+AUDIENCES = """
+select
+    audiences.audience_id,
+    audiences.audience_key,
+    audiences.name,
+    audiences.description,
+    audiences.definition,
+    audiences.definition_version,
+    audiences.owner,
+    audiences.source,
+    audiences.is_enabled,
+    audiences.created_at,
+    audiences.last_built_at,
+    audiences.built_version,
+    audiences.member_count,
+    (
+        select coalesce(
+            jsonb_agg(
+                jsonb_build_object('path', mistakes.path, 'message', mistakes.message)
+                order by mistakes.error_number
+            ),
+            '[]'
+        )
+        from segment.audience_errors as mistakes
+        where mistakes.audience_id = audiences.audience_id
+    ) as errors
+from segment.audiences
+"""
+ALL = AUDIENCES + "order by audiences.audience_key"
+# A key that is a number wins over the number of another audience.
+ONE = (
+    AUDIENCES
+    + """
+where audiences.audience_key = $1 or audiences.audience_id::text = $1
+order by audiences.audience_key = $1 desc
+limit 1
+"""
+)
+
+
+def audience_routes(database: Database) -> APIRouter:
+    router = APIRouter()
+    exporting = asyncio.Semaphore(EXPORTS_AT_ONCE)
+
+    async def find(name: str) -> Row:
+        found = await database.row(ONE, [name])
+        if found is None:
+            raise not_found(f"No audience has the key or the id {name!r}.")
+        return found
+
+    @router.get("/audiences")
+    async def audiences() -> Response:
+        """Every audience that was ever defined, with its size and what is wrong with it."""
+        return json_response({"audiences": await database.rows(ALL)})
+
+    @router.get("/audiences/{audience}")
+    async def audience(audience: Name) -> Response:
+        """One audience, by key or id."""
+        return json_response(await find(audience))
+
+    @router.get("/audiences/{audience}/export")
+    async def export(audience: Name) -> Response:
+        """The members as CSV, streamed: the same file that the destination `csv` writes."""
+        found = await find(audience)
+        if exporting.locked():
+            raise unavailable("busy", f"{EXPORTS_AT_ONCE} exports are running; try again.")
+        rows = _csv(database, int(found["audience_id"]), exporting)
+        # The first block is read before the answer begins, so that a failure can still be said.
+        first = await anext(rows)
+        return StreamingResponse(
+            _chained(first, rows),
+            media_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="{found["audience_key"]}.csv"'},
+        )
+
+    return router
+
+
+async def _csv(
+    database: Database, audience_id: int, exporting: asyncio.Semaphore
+) -> AsyncIterator[bytes]:
+    async with exporting, database.connection() as connection:
+        await connection.set_autocommit(False)
+        await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+        try:
+            await connection.execute("set local statement_timeout = 0")
+            async with (
+                connection.cursor() as cursor,
+                cursor.copy(members_statement(audience_id)) as copy,
+            ):
+                block = bytearray()
+                async for row in copy:
+                    block += row
+                    if len(block) >= BLOCK_BYTES:
+                        yield bytes(block)
+                        block.clear()
+                yield bytes(block)
+        finally:
+            await connection.rollback()
+            await connection.set_isolation_level(None)
+            await connection.set_autocommit(True)
+
+
+async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for block in rest:
+        yield block
