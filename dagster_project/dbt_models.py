@@ -95,20 +95,11 @@ def _build(
 
 
 def _log(context: dg.AssetExecutionContext, result: NodeResult, node: Mapping[str, Any]) -> None:
+    # What went well is on record as a materialisation or a check with dbt's message.
     if result.failed:
         context.log.error(describe(result, node))
     elif result.status == "warn":
         context.log.warning(describe(result, node))
-    else:
-        context.log.info(
-            "%d of %d %s %s: %s in %.2f s",
-            result.number,
-            result.total,
-            result.resource_type,
-            result.name,
-            result.message or result.status,
-            result.seconds,
-        )
 
 
 def _raise_if_failed(results: list[NodeResult], manifest: Mapping[str, Any]) -> None:

@@ -27,24 +27,23 @@ audience_partitions = dg.DynamicPartitionsDefinition(name="audience")
     group_name="activate",
     kinds={"csv"},
     partitions_def=audience_partitions,
-    backfill_policy=dg.BackfillPolicy.single_run(),
 )
-def audience_csv(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
+def audience_csv(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
+) -> dg.MaterializeResult[None]:
     """The CSV file of an audience, with a manifest beside it.
 
     One partition per audience. The job `refresh` writes all of them; materialise a partition here
     to write one again.
     """
-    destination = CsvFiles(settings.exports)
-    for key in context.partition_keys:
-        delivered = deliver(
-            database_url(settings),
-            destination,
-            key,
-            holder=f"cdp delivery, run {context.run.run_id[:8]}",
-            on_wait=context.log.info,
-        )
-        context.add_asset_metadata(_metadata(delivered), asset_key=AUDIENCE_CSV, partition_key=key)
+    delivered = deliver(
+        database_url(settings),
+        CsvFiles(settings.exports),
+        context.partition_key,
+        holder=f"cdp delivery, run {context.run.run_id[:8]}",
+        on_wait=context.log.info,
+    )
+    return dg.MaterializeResult(metadata=_metadata(delivered))
 
 
 @dg.asset(key=DELIVERIES, deps=SOURCES, group_name="activate", kinds={"postgres", "table"})
