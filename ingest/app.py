@@ -22,6 +22,7 @@ from ingest.browser import rudderstack_source_config, segment_settings
 from ingest.collect import Collector, Endpoint, Scope
 from ingest.credentials import WriteKeys
 from ingest.metrics import Metrics
+from ingest.openapi import openapi_document
 from ingest.rate_limit import RateLimit
 from ingest.wire import CALLS, JITSU
 from ingest.writer import Writer
@@ -29,7 +30,8 @@ from ingest.writer import Writer
 log = logging.getLogger(__name__)
 
 # What a dispatcher that serves several applications on one port hands to this one.
-PATHS = frozenset({*CALLS, "/openapi/ingest.json"})
+OPENAPI = "/openapi/ingest.json"
+PATHS = frozenset({*CALLS, OPENAPI})
 PATH_PREFIXES = (JITSU, "/v1/projects/", "/sourceConfig")
 
 
@@ -99,6 +101,7 @@ def create_app(settings: Settings) -> WriteSide:
         Route("/v1/projects/{write_key}/settings", segment_settings),
         Route("/sourceConfig", rudderstack_source_config),
         Route("/sourceConfig/", rudderstack_source_config),
+        Route(OPENAPI, openapi),
         Route("/health", health),
         Route("/ready", ready),
         Route("/metrics", exposition),
@@ -124,6 +127,11 @@ def create_app(settings: Settings) -> WriteSide:
     app.state.metrics = metrics
     app.state.keys = keys
     return app
+
+
+async def openapi(_request: Request) -> JSONResponse:
+    """The description of these addresses."""
+    return JSONResponse(openapi_document())
 
 
 async def health(_request: Request) -> JSONResponse:
