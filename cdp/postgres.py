@@ -238,7 +238,7 @@ class EmbeddedPostgres:
         # Into a file: the server inherits the descriptors, and a pipe would never close.
         with tempfile.TemporaryFile("w+") as output:
             completed = subprocess.run(
-                [*_as_server_account(self.folder), str(find_program(program)), *arguments],
+                [*_as_server_account(self.data_dir), str(find_program(program)), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
