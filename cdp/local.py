@@ -85,6 +85,7 @@ async def _is_ready(app: Any) -> bool:
 def create_app() -> BothSides:
     """The application from the environment, for the server."""
     configure_logging()
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log each look at /ready
     return BothSides(load_settings())
 
 

@@ -37,13 +37,14 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
 
 
 def dagster_processes(settings: Settings) -> dict[str, list[str]]:
-    """The command line of each program by its name, ready to start in any order.
+    """The command line of each program by its name.
 
-    Each ends within about five seconds of SIGTERM and takes its children along. Call this only
-    when none of them runs: it takes the code server's place on the socket.
+    Each ends within about five seconds of SIGTERM and takes its children along. The other two
+    complain at length until the code server listens on `code_socket`: start them after it. Call
+    this only when none of them runs: it takes the code server's place on the socket.
     """
     home = dagster_home(settings)
-    socket = _socket_path(home)
+    socket = code_socket(settings)
     socket.unlink(missing_ok=True)  # a killed server leaves it behind
     workspace = home / "workspace.yaml"
     workspace.write_text(WORKSPACE.format(socket=socket, location=LOCATION))
@@ -63,7 +64,9 @@ def dagster_processes(settings: Settings) -> dict[str, list[str]]:
     }
 
 
-def _socket_path(home: Path) -> Path:
+def code_socket(settings: Settings) -> Path:
+    """Where the code server listens: beside Dagster's state, or a short path where that is long."""
+    home = dagster_home(settings)
     beside = home / "code.sock"
     if len(str(beside)) <= SOCKET_PATH_LIMIT:
         return beside

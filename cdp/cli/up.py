@@ -6,7 +6,8 @@ import shlex
 import sys
 
 import psutil
-from honcho.manager import Manager
+from honcho.manager import SYSTEM_PRINTER_NAME, Manager
+from honcho.printer import Message, Printer
 
 from cdp.cli.terminal import console, ready_settings
 from cdp.database import embedded
@@ -15,6 +16,23 @@ from cdp.service import base_url, running_instance
 from cdp.settings import Settings
 
 PATIENCE_SECONDS = 10
+AFTER_CODE_SERVER = frozenset({"dagster-ui", "dagster-daemon"})
+
+
+class StackPrinter(Printer):  # type: ignore[misc]  # honcho ships no types
+    """The labelled log. Once Ctrl-C was pressed, only what the runner says.
+
+    Dagster's programs print a trace for whatever they were doing when they are interrupted.
+    """
+
+    is_stopping = False
+
+    def write(self, message: Message) -> None:
+        is_system = message.name == SYSTEM_PRINTER_NAME
+        if is_system and str(message.data).rstrip().endswith("received"):
+            self.is_stopping = True
+        if is_system or not self.is_stopping:
+            super().write(message)
 
 
 def up() -> None:
@@ -26,10 +44,10 @@ def up() -> None:
         )
     console.print(
         f"HTTP service  {base_url(settings)}\n"
-        f"Dagster UI    http://localhost:{settings.dagster_port} (ready in about 20 seconds)\n"
+        f"Dagster UI    http://localhost:{settings.dagster_port} (ready in about half a minute)\n"
         "Ctrl-C stops everything.\n"
     )
-    manager = Manager()
+    manager = Manager(StackPrinter(sys.stdout))
     for name, command, environment in stack_processes(settings):
         manager.add_process(name, command, env=environment)
     try:
@@ -47,15 +65,22 @@ def up() -> None:
 def stack_processes(settings: Settings) -> list[tuple[str, str, dict[str, str]]]:
     """The processes of the stack as (name, shell command, environment)."""
     # Slow to import, and only this command needs it.
-    from dagster_project.stack import dagster_environment, dagster_processes  # noqa: PLC0415
+    from dagster_project import stack  # noqa: PLC0415
 
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **dagster_environment(settings)}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **stack.dagster_environment(settings)}
+    socket = shlex.quote(str(stack.code_socket(settings)))
+    waits = f"while [ ! -S {socket} ]; do sleep 0.2; done; "
     commands = {
         "service": [sys.executable, "-m", "cdp.local"],
-        **dagster_processes(settings),
+        **stack.dagster_processes(settings),
     }
     return [
-        (name, f"exec {shlex.join(command)}", environment) for name, command in commands.items()
+        (
+            name,
+            f"{waits if name in AFTER_CODE_SERVER else ''}exec {shlex.join(command)}",
+            environment,
+        )
+        for name, command in commands.items()
     ]
 
 
