@@ -1,26 +1,26 @@
 {# Reading the definitions and their compiled form while a model is being rendered. Nothing comes back
    while dbt only parses, or before the table has been built. #}
 
-{% macro rows_of(query, relation) %}
+{% macro rows_of(columns, relation, order) %}
     {% if not execute or not load_relation(relation) %}{{ return([]) }}{% endif %}
-    {{ return(run_query(query ~ ' from ' ~ relation ~ ' order by audience_key').rows) }}
+    {{ return(run_query('select ' ~ columns ~ ' from ' ~ relation ~ ' order by ' ~ order).rows) }}
 {% endmacro %}
 
 
 {# All audiences, because a disabled one may still be named by $audience. #}
 {% macro defined_audiences(relation) %}
     {{ return(rows_of(
-        'select audience_id, audience_key, definition, definition_version, is_enabled', relation
+        'audience_id, audience_key, definition, definition_version, is_enabled', relation, 'audience_key'
     )) }}
 {% endmacro %}
 
 
 {# The compiled audiences that have errors, or those that have none. #}
 {% macro compiled_audiences(relation, with_errors=false) %}
-    {% set query = 'select audience_id, audience_key, definition_version, predicate, measures, sequences,'
+    {% set columns = 'audience_id, audience_key, definition_version, predicate, measures, sequences,'
         ~ ' event_names, errors' %}
     {% set audiences = [] %}
-    {% for row in rows_of(query, relation) if (row.errors != '[]') == with_errors %}
+    {% for row in rows_of(columns, relation, 'audience_key') if (row.errors != '[]') == with_errors %}
         {% do audiences.append({
             'audience_id': row.audience_id,
             'audience_key': row.audience_key,
