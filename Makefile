@@ -26,11 +26,12 @@ check: .venv/development  ## Lint, format, types, SQL lint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@cd dbt_project && ../$(BIN)/sqlfluff lint --processes $(JOBS) models
+	@$(BIN)/python .ci/sqlfluff.py lint --processes $(JOBS) models
 
 format: .venv/development  ## Format Python and SQL
-	@$(BIN)/ruff check --fix --quiet .; $(BIN)/ruff format --quiet .
-	@cd dbt_project && ../$(BIN)/sqlfluff fix --quiet models
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/python .ci/sqlfluff.py fix --quiet models
 
 install: .venv/development  ## Make .venv with everything, development tools included
 

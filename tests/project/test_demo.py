@@ -144,7 +144,7 @@ def test_every_audience_is_a_csv_file_with_a_true_manifest(home: Home, first_run
 
 
 def test_the_summary_tells_what_came_out(home: Home, first_run: str) -> None:
-    assert "6,947 accepted, 0 rejected" in first_run
+    assert "6,950 accepted, 0 rejected" in first_run
     assert "premium" in first_run
     assert str(home.folder / "exports") in first_run.replace("\n", "")
 
