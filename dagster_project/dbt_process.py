@@ -7,10 +7,9 @@ at a time.
 
 import contextlib
 import ctypes
-import os
 import queue
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt_common.events.base_types import EventMsg
 from dbt_common.events.functions import msg_to_dict
 from dbt_common.exceptions import DbtBaseException
+
+from cdp.settings import environment_set
 
 FAILED_STATUSES = frozenset({"error", "fail", "runtime error", "partial success"})
 _one_at_a_time = threading.Lock()
@@ -63,7 +64,7 @@ def run_dbt(
     environment: Mapping[str, str],
 ) -> dbtRunnerResult:
     """Run a dbt command to its end, quietly, with `environment` for the profile."""
-    with _one_at_a_time, _in_environment(environment):
+    with _one_at_a_time, environment_set(environment):
         return dbtRunner().invoke(_complete(arguments, project_dir, target_dir))
 
 
@@ -87,7 +88,7 @@ def stream_dbt(
         runner = dbtRunner(callbacks=[progress.take])
         finished.put(runner.invoke(_complete(arguments, project_dir, target_dir)))
 
-    with _one_at_a_time, _in_environment(environment):
+    with _one_at_a_time, environment_set(environment):
         thread = threading.Thread(target=work, name="dbt", daemon=True)
         thread.start()
         try:
@@ -180,18 +181,3 @@ def _cancel(thread: threading.Thread) -> None:
             with contextlib.suppress(DbtBaseException), adapter.connection_named("cancel"):
                 adapter.cancel_open_connections()  # type: ignore[no-untyped-call]
         thread.join(timeout=1)
-
-
-@contextlib.contextmanager
-def _in_environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for dbt's profile, which can be parameterised in no other way."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -5,11 +5,9 @@ build(database, as_of="2026-03-01T12:00:00Z")
 """
 
 import json
-import os
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -23,7 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
 
 from cdp.database import dbt_environment
-from cdp.settings import PROJECT_DIR
+from cdp.settings import PROJECT_DIR, environment_set
 
 DBT_PROJECT = PROJECT_DIR / "dbt_project"
 Event = Mapping[str, Any]
@@ -153,7 +151,7 @@ def try_build(
     arguments += ["--select", *select.split()] if select else []
     arguments += ["--exclude", *exclude.split()] if exclude else []
     arguments += ["--full-refresh"] if full_refresh else []
-    with _dbt_environment(database):
+    with environment_set(dbt_environment(database)):
         # A copy, because dbt notes in the manifest what it has compiled.
         manifest: Manifest = parsed_manifest().deepcopy()  # type: ignore[no-untyped-call]
         _point_at(manifest, str(conninfo_to_dict(database)["dbname"]))
@@ -188,19 +186,3 @@ def _invoke(arguments: list[str], manifest: Manifest | None) -> dbtRunnerResult:
     # Without a log file: dbt would leave it open at exit.
     written = ["--target-path", str(_target_folder()), "--log-level-file", "none"]
     return dbtRunner(manifest=manifest).invoke(["--quiet", *arguments, *folders, *written])
-
-
-@contextmanager
-def _dbt_environment(database: str) -> Iterator[None]:
-    """The connection, in the variables that profiles.yml reads, for as long as the block runs."""
-    chosen = dbt_environment(database)
-    before = {name: os.environ.get(name) for name in chosen}
-    os.environ.update(chosen)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -59,13 +59,11 @@ def test_only_the_settings_module_reads_the_environment() -> None:
 
 def _reads_environment(path: Path) -> bool:
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Attribute) and node.attr == "getenv":
-            return True
-        is_read = isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)
-        if is_read and isinstance(node.value, ast.Attribute) and node.value.attr == "environ":
-            return True
-        if isinstance(node, ast.Attribute) and node.attr == "get":
-            owner = node.value
-            if isinstance(owner, ast.Attribute) and owner.attr == "environ":
+        match node:
+            case ast.Attribute(attr="getenv"):
+                return True
+            case ast.Subscript(value=ast.Attribute(attr="environ"), ctx=ast.Load()):
+                return True
+            case ast.Attribute(attr="get", value=ast.Attribute(attr="environ")):
                 return True
     return False
