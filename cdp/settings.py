@@ -60,6 +60,9 @@ class Settings(BaseSettings):
         default=None,
         description="PostgreSQL URL for Dagster's own state. Default: SQLite files in CDP_HOME.",
     )
+    alert_webhook_url: str | None = Field(
+        default=None, description="Address that a failed Dagster run is posted to, as JSON."
+    )
     export_dir: Path | None = Field(
         default=None, description="Folder of the audience CSV files. Default: exports/ in CDP_HOME."
     )

@@ -43,9 +43,9 @@ def open_instance(settings: Settings) -> DagsterInstance:
     return DagsterInstance.from_config(str(dagster_home(settings)))
 
 
-def process_mark() -> str:
-    """Names this process so that it is not confused with a later one of the same number."""
-    return _mark(os.getpid())
+def process_mark(pid: int | None = None) -> str:
+    """Names a process, this one unless told, so that no later one of its number is taken for it."""
+    return _mark(os.getpid() if pid is None else pid)
 
 
 def end_dead_runs(instance: DagsterInstance) -> list[str]:

@@ -1,0 +1,144 @@
+"""Jobs beside the refresh: replay, retention, and telling somebody about a failed run."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+
+from cdp.settings import Settings
+from dagster_project.defs.alerts import failed_runs
+from dagster_project.defs.maintenance import replay_rejected, retention, retention_schedule
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+REJECTED = (
+    "insert into raw.rejected_events"
+    " (received_at, source, path, code, message, body, body_encoding)"
+    " values (now(), 'test', %s, 'too_strict', 'A rule that has been mended since.', %s, 'utf-8')"
+)
+
+
+def count(database: str, table: str) -> int:
+    with psycopg.connect(database) as connection:
+        row = connection.execute(f"select count(*) from {table}").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def run(job: dg.JobDefinition, settings: Settings) -> dg.ExecuteInProcessResult:
+    return job.execute_in_process(
+        resources={"settings": dg.ResourceDefinition.hardcoded_resource(settings)},
+        run_config=QUIET,
+    )
+
+
+def test_replay_lands_what_is_acceptable_now(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute(REJECTED, ["/track", json.dumps({"event_type": "a", "user_id": "u"})])
+        connection.execute(REJECTED, ["/track", "{not json"])
+    assert run(replay_rejected, Settings(DATABASE_URL=database)).success
+    assert count(database, "raw.events") == 1
+    assert count(database, "raw.rejected_events where replayed_at is null") == 1
+
+
+def test_retention_drops_old_days_and_keeps_the_rest(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "create table raw.events_20200101 partition of raw.events"
+            " for values from ('2020-01-01 00:00:00+00') to ('2020-01-02 00:00:00+00')"
+        )
+    run(retention, Settings(DATABASE_URL=database))
+    assert count(database, "pg_class where relname = 'events_20200101'") == 1
+    run(retention, Settings(DATABASE_URL=database, raw_retention_days=30))
+    assert count(database, "pg_class where relname = 'events_20200101'") == 0
+
+
+def test_retention_sleeps_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CDP_RAW_RETENTION_DAYS", raising=False)
+    assert isinstance(retention_schedule(dg.build_schedule_context()), dg.SkipReason)
+    monkeypatch.setenv("CDP_RAW_RETENTION_DAYS", "30")
+    assert isinstance(retention_schedule(dg.build_schedule_context()), dg.RunRequest)
+
+
+class Receiver:
+    """An HTTP server that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.received: list[dict[str, Any]] = []
+        self.status = 200
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                receiver.received.append(json.loads(body))
+                self.send_response(receiver.status)
+                self.end_headers()
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                """Nothing on the terminal."""
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/alerts"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    listening = Receiver()
+    thread = threading.Thread(target=listening.server.serve_forever)
+    thread.start()
+    yield listening
+    listening.server.shutdown()
+    listening.server.server_close()
+    thread.join()
+
+
+@dg.op
+def stumble() -> None:
+    raise dg.Failure(description="model unify.profiles: division by zero")
+
+
+@dg.job
+def failing() -> None:
+    stumble()
+
+
+@pytest.fixture
+def failure() -> Iterator[dg.RunFailureSensorContext]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = failing.execute_in_process(
+            instance=instance, run_config=QUIET, raise_on_error=False
+        )
+        yield dg.build_run_status_sensor_context(
+            sensor_name="failed_runs",
+            dagster_event=result.get_run_failure_event(),
+            dagster_instance=instance,
+            dagster_run=result.dagster_run,
+        ).for_run_failure()
+
+
+def test_a_failed_run_is_posted_with_its_reason(
+    failure: dg.RunFailureSensorContext, receiver: Receiver
+) -> None:
+    failed_runs(failure, settings=Settings(alert_webhook_url=receiver.url))
+    [alert] = receiver.received
+    assert alert["job"] == "failing"
+    assert alert["run_id"] == failure.dagster_run.run_id
+    assert alert["reason"] == "model unify.profiles: division by zero"
+    assert alert["text"].startswith("failing failed (run ")
+
+
+def test_a_receiver_that_refuses_fails_the_tick(
+    failure: dg.RunFailureSensorContext, receiver: Receiver
+) -> None:
+    receiver.status = 500
+    with pytest.raises(Exception, match="500"):
+        failed_runs(failure, settings=Settings(alert_webhook_url=receiver.url))
+
+
+def test_without_an_address_nobody_is_told(failure: dg.RunFailureSensorContext) -> None:
+    assert isinstance(failed_runs(failure, settings=Settings()), dg.SkipReason)
