@@ -110,17 +110,20 @@ def matching_audiences_sql(
     warehouse: Warehouse = "postgres",
 ) -> str:
     """A query with one row per profile: profile_id, audience_ids (of the audiences it is in)."""
-    rows = [
-        {
-            "audience_id": audience_id,
-            "predicate": audience.predicate,
-            "measures": audience.measures,
-            "sequences": audience.sequences,
-            "event_names": audience.event_names,
-        }
-        for audience_id, audience in audiences.items()
-    ]
+    rows = [{"audience_id": number} | _parts(each) for number, each in audiences.items()]
     return str(_macros(warehouse)["matching_audiences_sql"](rows, profiles, events, as_of))
+
+
+def audience_members_sql(
+    audience: CompiledAudience,
+    as_of: str,
+    profiles: str = "unify.profiles",
+    events: str = "unify.events",
+    warehouse: Warehouse = "postgres",
+) -> str:
+    """A query with one row per member: profile_id."""
+    macro = _macros(warehouse)["audience_members_sql"]
+    return str(macro(_parts(audience), profiles, events, as_of))
 
 
 def compile_decision_rule(
@@ -160,6 +163,15 @@ def behaviour_sql(
 def text_literal(text: str) -> str:
     """SQL (PostgreSQL) of a text."""
     return str(_macros("postgres")["text_literal"](text))
+
+
+def _parts(audience: CompiledAudience) -> dict[str, Any]:
+    return {
+        "predicate": audience.predicate,
+        "measures": audience.measures,
+        "sequences": audience.sequences,
+        "event_names": audience.event_names,
+    }
 
 
 def _problems(compiled: Mapping[str, Any]) -> tuple[RuleProblem, ...]:

@@ -5,7 +5,7 @@ import sys
 import psycopg
 import typer
 
-from cdp.cli import data, demo, keys, load, stack, up
+from cdp.cli import audience, data, demo, keys, load, stack, up
 from cdp.cli.terminal import errors
 from cdp.errors import UserError
 
@@ -24,6 +24,7 @@ app.command()(stack.status)
 app.command()(stack.stop)
 app.command()(stack.reset)
 app.add_typer(keys.app, name="keys")
+app.add_typer(audience.app, name="audience")
 app.command(context_settings=data.PASS_THROUGH)(data.psql)
 app.command(context_settings=data.PASS_THROUGH)(data.dbt)
 

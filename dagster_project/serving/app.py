@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 from cdp.settings import Settings
+from dagster_project.serving.audience_definitions import audience_definition_routes
 from dagster_project.serving.audiences import audience_routes
 from dagster_project.serving.database import Database
 from dagster_project.serving.decide import Decider, decide_routes
@@ -53,4 +54,5 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(decide_routes(settings, Decider(database, decision_log)))
     app.include_router(profile_routes(database))
     app.include_router(audience_routes(database))
+    app.include_router(audience_definition_routes(settings, database))
     return app

@@ -1,16 +1,20 @@
 """GET /audiences and what hangs on one: its state, and its members as CSV."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
 
-from fastapi import APIRouter, Path
+import msgspec
+from fastapi import APIRouter, Path, Query
 from psycopg import IsolationLevel
 from starlette.responses import Response, StreamingResponse
 
 from dagster_project.destinations.csv_files import members_statement
 from dagster_project.serving.database import Database, Row
-from dagster_project.serving.errors import json_response, not_found, unavailable
+from dagster_project.serving.errors import bad_request, json_response, not_found, unavailable
 
 EXPORTS_AT_ONCE = 2
 BLOCK_BYTES = 1 << 16
@@ -55,6 +59,25 @@ limit 1
 """
 )
 
+FIRST_INSTANT = datetime(1, 1, 2, tzinfo=UTC)
+NO_PROFILE = UUID(int=0)
+CHANGES = """
+select
+    changes.profile_id,
+    changes.change,
+    changes.changed_at,
+    changes.change_number,
+    changes.definition_version,
+    changes.reason
+from segment.audience_changes as changes
+where
+    changes.audience_id = $1
+    and (changes.changed_at, changes.profile_id, changes.change_number)
+    > ($2::timestamptz, $3::uuid, $4::integer)
+order by changes.changed_at, changes.profile_id, changes.change_number
+limit $5
+"""
+
 
 def audience_routes(database: Database) -> APIRouter:
     router = APIRouter()
@@ -76,6 +99,22 @@ def audience_routes(database: Database) -> APIRouter:
         """One audience, by key or id."""
         return json_response(await find(audience))
 
+    @router.get("/audiences/{audience}/changes")
+    async def changes(
+        audience: Name,
+        since: datetime | None = None,
+        cursor: Annotated[str | None, Query(max_length=200)] = None,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+    ) -> Response:
+        """Entries and exits, oldest first: `next_cursor` of a page is the `cursor` of the next.
+
+        The last page has a cursor too: asked again later, it gives what has happened since.
+        """
+        found = await find(audience)
+        after = _position(cursor) if cursor else [since or FIRST_INSTANT, NO_PROFILE, 0]
+        rows = await database.rows(CHANGES, [found["audience_id"], *after, limit])
+        return json_response({"changes": rows, "next_cursor": _cursor(rows) or cursor})
+
     @router.get("/audiences/{audience}/export")
     async def export(audience: Name) -> Response:
         """The members as CSV, streamed: the same file that the destination `csv` writes."""
@@ -92,6 +131,23 @@ def audience_routes(database: Database) -> APIRouter:
         )
 
     return router
+
+
+def _cursor(rows: list[Row]) -> str | None:
+    """Where a page ended, as text for an address."""
+    if not rows:
+        return None
+    last = rows[-1]
+    position = [last["changed_at"], last["profile_id"], last["change_number"]]
+    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode()
+
+
+def _position(cursor: str) -> list[Any]:
+    try:
+        text = base64.urlsafe_b64decode(cursor)
+        return list(msgspec.json.decode(text, type=tuple[datetime, UUID, int]))
+    except (ValueError, msgspec.MsgspecError):
+        raise bad_request("Not a cursor of this address.", "cursor") from None
 
 
 async def _csv(

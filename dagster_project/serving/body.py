@@ -29,7 +29,7 @@ async def read_json(request: Request, kind: type[Body], max_bytes: int) -> Body:
     except RecursionError:
         raise bad_request("The body is nested too deeply.") from None
     if rb"\u0000" in content:
-        _refuse_nul(msgspec.to_builtins(body))
+        _refuse_nul(msgspec.json.decode(content))
     return body
 
 

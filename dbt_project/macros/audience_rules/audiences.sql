@@ -44,7 +44,7 @@
     {%- do needed.event_names.extend(audience.event_names) %}
     {%- do cases.append('case when ' ~ audience.predicate ~ ' then ' ~ audience.audience_id ~ ' end') %}
 {%- endfor -%}
-with {{ behaviour_ctes(needed, events, as_of) }}
+with {{- behaviour_ctes(needed, events, as_of) }}
 matching as (
     select
         profiles.profile_id,
@@ -54,4 +54,18 @@ matching as (
 )
 
 select profile_id, audience_ids from matching
+{%- endmacro %}
+
+
+{# One audience: the ids of its members. The same predicate as in the batch, as a condition. #}
+{% macro audience_members_sql(audience, profiles, events, as_of) -%}
+with {{- behaviour_ctes(audience, events, as_of) }}
+members as (
+    select profiles.profile_id
+    from {{ profiles }} as profiles
+    {{- behaviour_joins(audience) }}
+    where {{ audience.predicate }}
+)
+
+select profile_id from members
 {%- endmacro %}

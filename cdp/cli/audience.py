@@ -1,0 +1,126 @@
+"""`cdp audience`: look at a definition before a refresh does."""
+
+import csv
+from pathlib import Path
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from psycopg.rows import dict_row
+from rich.table import Table
+
+from cdp.audience_preview import AS_OF, preview_sql
+from cdp.audience_rules import CompiledAudience, Warehouse, audience_members_sql, compile_audiences
+from cdp.cli.terminal import console, ready_settings
+from cdp.errors import UserError
+from cdp.settings import PROJECT_DIR
+
+SEED = PROJECT_DIR / "seeds" / "audiences.csv"
+DRAFT = "the definition"
+
+app = typer.Typer(help="Audiences: check a definition, read its SQL, see who it would be.")
+Key = Annotated[str, typer.Argument(help="Key of an audience, as in seeds/audiences.csv.")]
+
+
+@app.command()
+def check() -> None:
+    """Check every definition of seeds/audiences.csv and name each mistake. Needs no database."""
+    compiled = compile_audiences(seeded_definitions(SEED), AS_OF)
+    mistakes = [f"{key}: {each}" for key, one in compiled.items() for each in one.problems]
+    if mistakes:
+        raise UserError("\n".join(["seeds/audiences.csv has mistakes:", *mistakes]))
+    console.print(f"{len(compiled)} definitions are understood.")
+
+
+@app.command()
+def sql(
+    audience_key: Key,
+    warehouse: Annotated[
+        str, typer.Option(help="Whose SQL to show: postgres or bigquery.")
+    ] = "postgres",
+) -> None:
+    """Show the SQL that a definition of seeds/audiences.csv compiles to. Needs no database."""
+    names: dict[str, Warehouse] = {"postgres": "postgres", "bigquery": "bigquery"}
+    if warehouse not in names:
+        raise UserError(f"--warehouse is {warehouse!r}; give postgres or bigquery.")
+    audience = understood(seeded_definitions(SEED), audience_key, names[warehouse])
+    # Not through the console: it would wrap lines, and SQL is for copying.
+    typer.echo(audience_members_sql(audience, AS_OF, warehouse=names[warehouse]))
+
+
+@app.command()
+def preview(
+    audience_key: Annotated[
+        str | None, typer.Argument(help="Key of an audience in seeds/audiences.csv.")
+    ] = None,
+    definition: Annotated[
+        str | None, typer.Option("--definition", "-d", help="A definition as JSON instead.")
+    ] = None,
+) -> None:
+    """Show who a definition would bring in now: size, share, samples, overlaps. Writes nothing."""
+    if (audience_key is None) == (definition is None):
+        raise UserError("Give the key of an audience, or --definition with a definition as JSON.")
+    definitions = seeded_definitions(SEED)
+    if definition is not None:
+        definitions = definitions | {DRAFT: definition}
+    audience = understood(definitions, audience_key or DRAFT)
+    _settings, database = ready_settings()
+    show(ask(database, audience))
+
+
+def seeded_definitions(path: Path) -> dict[str, str]:
+    """Definitions (JSON text) by key, as the file says now, refreshed or not."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["audience_key"]: row["definition"] for row in csv.DictReader(file)}
+
+
+def understood(
+    definitions: dict[str, str], key: str, warehouse: Warehouse = "postgres"
+) -> CompiledAudience:
+    """The compiled definition. Raises UserError when it is not there or has mistakes."""
+    if key not in definitions:
+        known = ", ".join(sorted(definitions))
+        raise UserError(f"seeds/audiences.csv has no audience {key!r}; it has {known}.")
+    audience = compile_audiences(definitions, AS_OF, warehouse)[key]
+    if audience.problems:
+        raise UserError("\n".join(f"{key}: {problem}" for problem in audience.problems))
+    return audience
+
+
+def ask(database: str, audience: CompiledAudience) -> dict[str, Any]:
+    """The preview's row. Raises UserError when the warehouse has not been built."""
+    with psycopg.connect(database, row_factory=dict_row) as connection:
+        connection.read_only = True
+        try:
+            found = connection.execute(preview_sql(audience).encode()).fetchone()
+        except psycopg.errors.UndefinedTable:
+            found = None
+    if found is None or found["as_of"] is None:
+        raise UserError("The warehouse is not built yet; run `cdp refresh`.")
+    return found
+
+
+def show(found: dict[str, Any]) -> None:
+    share = found["member_count"] / found["profile_count"] if found["profile_count"] else 0
+    console.print(
+        f"[bold]{found['member_count']:,}[/bold] of {found['profile_count']:,} profiles"
+        f" ({share:.1%}) as of {found['as_of']:%Y-%m-%d %H:%M} UTC"
+    )
+    people = Table(
+        "email", "user_id", "spend", "orders", "last seen", box=None, padding=(0, 2, 0, 0)
+    )
+    for each in found["sample"]:
+        people.add_row(
+            each["email"] or "",
+            each["user_id"] or "",
+            str(each["total_spend"]),
+            str(each["total_orders"]),
+            each["last_seen_at"][:16],
+        )
+    console.print(people)
+    overlaps = Table("audience", "members", "of these", box=None, padding=(0, 2, 0, 0))
+    for each in found["overlaps"]:
+        overlaps.add_row(
+            each["audience_key"], f"{each['member_count']:,}", f"{each['shared_count']:,}"
+        )
+    console.print(overlaps)
