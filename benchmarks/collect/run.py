@@ -1,0 +1,257 @@
+"""Speed of the write side, as ratios within one run on one machine.
+
+    .venv/bin/python benchmarks/collect/run.py [--seconds 8] [--landed 5000000]
+
+The load generator (`wrk`, Debian package of that name), the service and PostgreSQL share the same
+processors. Write keys are on, every answer waits for a commit with fsync. Each measurement is taken
+several times in turn and the best one counts, so that other programs on the machine disturb less.
+"""
+
+import argparse
+import base64
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from cdp.database import migrate
+from cdp.postgres import EmbeddedPostgres
+from cdp.write_keys import create_key
+
+HERE = Path(__file__).parent
+CONNECTIONS = 64
+BATCH_EVENTS = 100
+SERVER = ["--loop", "uvloop", "--http", "httptools", "--ws", "none", "--no-access-log"]
+SERVER += ["--no-proxy-headers", "--log-level", "error"]
+
+TARGETS = {
+    "single / constant": 0.25,
+    "single / insert": 2.4,
+    "p99 ms": 60.0,
+    "batch events/s": 35_000.0,
+    "batch / single": 5.0,
+    "after / before": 0.8,
+}
+
+FILL = """
+insert into raw.events
+    (message_id, type, event, user_id, anonymous_id, email,
+     occurred_at, received_at, source, payload)
+select
+    gen_random_uuid()::text,
+    'track',
+    'Product Viewed',
+    'user-' || number %% 50000,
+    'anonymous-' || number %% 70000,
+    'user' || number %% 50000 || '@example.com',
+    now(),
+    now(),
+    'benchmark',
+    jsonb_build_object(
+        'type', 'track', 'event', 'Product Viewed', 'messageId', gen_random_uuid(),
+        'properties', jsonb_build_object('product_id', 'sku-' || number %% 1000, 'price', 9.99)
+    )
+from generate_series(%s, %s) as number
+"""
+FILL_STEP = 250_000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What wrk saw: requests per second and the 99th percentile of their latency."""
+
+    requests_per_second: float
+    p99_ms: float
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--seconds", type=int, default=8, help="length of each measurement")
+    arguments.add_argument("--rounds", type=int, default=3, help="how often each is taken")
+    arguments.add_argument("--landed", type=int, default=1_000_000, help="events before the last")
+    arguments.add_argument("--workers", type=int, default=1, help="worker processes of the service")
+    options = arguments.parse_args()
+    if not shutil.which("wrk"):
+        sys.exit("wrk is not installed (Debian: wrk)")
+    with tempfile.TemporaryDirectory(prefix="cdp-bench") as folder:
+        server = EmbeddedPostgres(Path(folder))
+        server.start()
+        try:
+            migrate(server.url())
+            runs = Runs(server.url(), options.seconds, options.workers)
+            for _ in range(options.rounds):
+                runs.measure_empty()
+            fill(server.url(), options.landed)
+            for _ in range(options.rounds):
+                runs.measure_filled()
+            report(runs, options.landed)
+        finally:
+            server.stop()
+
+
+class Runs:
+    """All measurements, kept as a list per name."""
+
+    def __init__(self, database: str, seconds: int, workers: int) -> None:
+        self._database = database
+        self._seconds = seconds
+        self._workers = str(workers)
+        self._measured: dict[str, list[Measured]] = {}
+        with psycopg.connect(database) as connection:
+            key = create_key(connection, "benchmark")
+        basic = base64.b64encode(f"{key}:".encode()).decode()
+        self._load = {"AUTHORIZATION": f"Basic {basic}"}
+
+    def measure_empty(self) -> None:
+        """One round of everything that is measured on an empty table."""
+        with serving(["-m", "uvicorn", "constant:app", *SERVER], self._database) as url:
+            self._run("constant", url)
+        with serving(["-m", "uvicorn", "insert_per_request:app", *SERVER], self._database) as url:
+            self._run("insert", url)
+        empty(self._database)
+        with self._service() as url:
+            measured = self._run("single", url)
+            check_everything_landed(self._database, measured.requests_per_second * self._seconds)
+            empty(self._database)
+            self._run("batch", url, BATCH_EVENTS)
+            empty(self._database)
+
+    def measure_filled(self) -> None:
+        """One round of what is measured after many events have landed."""
+        with self._service() as url:
+            self._run("filled", url)
+
+    def best(self, name: str) -> Measured:
+        """The fastest round, with the shortest tail of all."""
+        measured = self._measured[name]
+        return Measured(
+            max(run.requests_per_second for run in measured), min(run.p99_ms for run in measured)
+        )
+
+    def _service(self) -> contextlib.AbstractContextManager[str]:
+        return serving(["-m", "ingest"], self._database, CDP_INGEST_WORKERS=self._workers)
+
+    def _run(self, name: str, url: str, batch_events: int = 0) -> Measured:
+        measured = run_wrk(url, self._seconds, self._load, batch_events)
+        self._measured.setdefault(name, []).append(measured)
+        return measured
+
+
+def report(runs: Runs, landed: int) -> None:
+    """Print the figures and the ratios, each with its target."""
+    constant, insert, single, batch, filled = (
+        runs.best(name).requests_per_second
+        for name in ("constant", "insert", "single", "batch", "filled")
+    )
+    batch_events = batch * BATCH_EVENTS
+    rows = [
+        ("constant answer", constant, "req/s", ""),
+        ("one INSERT per request", insert, "req/s", ""),
+        ("single events", single, "req/s", ""),
+        ("  of the constant answer", single / constant, "", "single / constant"),
+        ("  of one INSERT per request", single / insert, "", "single / insert"),
+        ("  p99", runs.best("single").p99_ms, "ms", "p99 ms"),
+        (f"batches of {BATCH_EVENTS}", batch_events, "events/s", "batch events/s"),
+        ("  of single events", batch_events / single, "", "batch / single"),
+        (f"single events after {landed:,}", filled, "req/s", ""),
+        ("  of an empty table", filled / single, "", "after / before"),
+    ]
+    for label, value, unit, target in rows:
+        bound = "at most" if target == "p99 ms" else "at least"
+        wanted = f"  ({bound} {TARGETS[target]:,g})" if target else ""
+        print(f"{label:<34}{value:>12,.2f} {unit:<9}{wanted}")
+
+
+@contextlib.contextmanager
+def serving(arguments: list[str], database: str, **environment: str) -> Iterator[str]:
+    """Run a Python program that serves HTTP; yield its address once it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    if "uvicorn" in arguments:
+        arguments = [*arguments, "--port", str(port)]
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=HERE if "uvicorn" in arguments else None,
+        env=os.environ | environment | {"DATABASE_URL": database, "CDP_PORT": str(port)},
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(url, process)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a service answers anything but 503."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{url}/ready").status_code != 503:
+                return
+        time.sleep(0.1)
+    sys.exit(f"{url} did not start")
+
+
+def run_wrk(url: str, seconds: int, load: dict[str, str], batch_events: int = 0) -> Measured:
+    """Drive a service with one thread of wrk and read its report."""
+    path = "/v1/batch" if batch_events else "/v1/track"
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"]
+    report = subprocess.run(
+        [*command, "-s", str(HERE / "events.lua"), f"{url}{path}"],
+        env=os.environ | load | {"BATCH": str(batch_events)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    if "Non-2xx" in report or "Socket errors" in report:
+        sys.exit(f"wrk met errors:\n{report}")
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", report)
+    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", report)
+    assert rate, report
+    assert p99, report
+    unit_ms = {"us": 0.001, "ms": 1.0, "s": 1000.0}[p99.group(2)]
+    return Measured(float(rate.group(1)), float(p99.group(1)) * unit_ms)
+
+
+def check_everything_landed(database: str, request_count: float) -> None:
+    """A service that loses events is fast; make sure this one does not."""
+    with psycopg.connect(database) as connection:
+        row = connection.execute("select count(*) from raw.events").fetchone()
+    assert row
+    # wrk counts the requests that were answered within its time, to a tenth of a second.
+    if row[0] < request_count * 0.97:
+        sys.exit(f"only {row[0]} of {request_count:.0f} events landed")
+
+
+def empty(database: str) -> None:
+    """Forget every event."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("truncate raw.events, raw.rejected_events, raw.landings")
+        connection.execute("checkpoint")
+
+
+def fill(database: str, count: int) -> None:
+    """Land events in bulk, without the service."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        for start in range(0, count, FILL_STEP):
+            connection.execute(FILL, [start + 1, min(start + FILL_STEP, count)])
+        connection.execute("checkpoint")
+
+
+if __name__ == "__main__":
+    main()
