@@ -1,11 +1,12 @@
 """The command `cdp`."""
 
 import sys
+from typing import NoReturn
 
 import psycopg
 import typer
 
-from cdp.cli import audience, data, demo, keys, load, stack, up
+from cdp.cli import audience, data, demo, keys, load, replay, stack, up
 from cdp.cli.terminal import errors
 from cdp.errors import UserError
 
@@ -19,6 +20,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(up.up)
 app.command()(load.load)
+app.command("replay-rejected")(replay.replay_rejected)
 app.command()(stack.refresh)
 app.command()(stack.status)
 app.command()(stack.stop)
@@ -34,10 +36,16 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        errors.print(f"[red]cdp:[/red] {error}", markup=True)
-        sys.exit(1)
+        fail(str(error))
     except psycopg.OperationalError as error:
-        errors.print("[red]cdp:[/red] The database did not answer: ", end="")
-        errors.print(str(error).strip(), markup=False)
-        errors.print("Check DATABASE_URL, or remove it to use the embedded PostgreSQL.")
-        sys.exit(1)
+        fail(
+            f"The database did not answer: {str(error).strip()}\n"
+            "Check DATABASE_URL, or remove it to use the embedded PostgreSQL."
+        )
+
+
+def fail(message: str) -> NoReturn:
+    """Print what went wrong and exit with status 1."""
+    errors.print("[red]cdp:[/red] ", end="")
+    errors.print(message, markup=False, soft_wrap=True)
+    sys.exit(1)
