@@ -1,6 +1,7 @@
 """`cdp audience`: look at a definition before a refresh does."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from cdp.audience_preview import AS_OF, preview_sql
 from cdp.audience_rules import CompiledAudience, Warehouse, audience_members_sql, compile_audiences
+from cdp.audience_schema import audience_schema
 from cdp.cli.terminal import console, ready_settings
 from cdp.errors import UserError
 from cdp.settings import PROJECT_DIR
@@ -30,6 +32,12 @@ def check() -> None:
     if mistakes:
         raise UserError("\n".join(["seeds/audiences.csv has mistakes:", *mistakes]))
     console.print(f"{len(compiled)} definitions are understood.")
+
+
+@app.command()
+def schema() -> None:
+    """Show the JSON Schema of definitions, as docs/audience_definition.schema.json keeps it."""
+    typer.echo(json.dumps(audience_schema(), indent=2))
 
 
 @app.command()
