@@ -1,5 +1,6 @@
 """`python -m ingest`: the write side alone, with one or more worker processes."""
 
+import gc
 import logging
 import sys
 
@@ -19,7 +20,11 @@ log = logging.getLogger("ingest")
 def create_worker() -> Starlette:
     """The application of one worker process, from the environment."""
     configure_logging()
-    return create_app(load_settings())
+    app = create_app(load_settings())
+    # What was imported stays. Otherwise each full collection visits all of it again while requests
+    # wait: measured, the 99th percentile of their latency doubles.
+    gc.freeze()
+    return app
 
 
 def check_keys(settings: Settings) -> None:

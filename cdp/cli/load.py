@@ -12,6 +12,7 @@ from cdp.cli.terminal import console, progress_bar, ready_settings
 from cdp.errors import UserError
 from cdp.loader import LoadResult, load_file
 from cdp.service import running_service
+from cdp.settings import load_settings
 from cdp.write_keys import create_key, list_keys, revoke_key
 
 
@@ -28,24 +29,37 @@ def load(
     write_key: Annotated[
         str | None, typer.Option(envvar="CDP_WRITE_KEY", help="Key of an existing source.")
     ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="A service elsewhere, such as https://events.example.com.")
+    ] = None,
 ) -> None:
     """Load a file of events (.ndjson or .ndjson.gz). Repeating it is safe; Ctrl-C and go on too."""
-    settings, database = ready_settings()
-    with (
-        running_service(settings) as url,
-        _key(database, write_key, source) as key,
-        progress_bar() as bar,
-    ):
+    with _service(url, write_key, source) as (address, key), progress_bar() as bar:
         task = bar.add_task(file.name, total=None)
         result = load_file(
             file,
-            url=url,
+            url=address,
             write_key=key,
             shift_to_now=shift_to_now,
-            checkpoint_dir=settings.home / "loads",
+            checkpoint_dir=load_settings().home / "loads",
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     show_result(file, result)
+
+
+@contextlib.contextmanager
+def _service(
+    url: str | None, write_key: str | None, source: str | None
+) -> Iterator[tuple[str, str | None]]:
+    """The address of the service and the key to send: ours, or one elsewhere as it was given."""
+    if url:
+        if source:
+            raise UserError("--source goes with the service of this folder; give --write-key.")
+        yield url, write_key
+        return
+    settings, database = ready_settings()
+    with running_service(settings) as address, _key(database, write_key, source) as key:
+        yield address, key
 
 
 @contextlib.contextmanager

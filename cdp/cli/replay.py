@@ -4,19 +4,18 @@ from typing import Annotated
 
 import typer
 
+import cdp.replay
 from cdp.cli.terminal import console, ready_settings
-from cdp.replay import replay_rejected
 
 
-def replay(
+def replay_rejected(
     code: Annotated[
         str | None, typer.Option(help="Only what was rejected for this reason, e.g. too_deep.")
     ] = None,
 ) -> None:
-    """Send rejected events through again, after a fix. What is accepted now lands as if it had been
-    accepted when it came."""
+    """Send rejected events through again, after a fix; what is accepted now lands as if then."""
     settings, database = ready_settings()
-    result = replay_rejected(database, settings, code=code)
+    result = cdp.replay.replay_rejected(database, settings, code=code)
     console.print(
         f"{result.replayed:,} replayed with {result.accepted_events:,} events, "
         f"{result.still_rejected:,} still rejected"

@@ -121,10 +121,7 @@ def test_a_batch_is_cut_between_its_items(items: list[bytes], space: str) -> Non
 def test_the_published_description_lists_exactly_the_routes(service: Service) -> None:
     published = httpx.get(f"{service.url}/openapi/ingest.json").json()
     assert published == openapi_document()
-    routes = {
-        route.path.replace("{kind:path}", "{kind}")
-        for route in create_app_routes()
-    }
+    routes = {route.path.replace("{kind:path}", "{kind}") for route in create_app_routes()}
     assert set(published["paths"]) == routes - {"/sourceConfig/", "/openapi/ingest.json"}
 
 
