@@ -75,20 +75,20 @@ def _parse(project_dir: Path, manifest_dir: Path) -> None:
 
 
 def _fingerprint(project_dir: Path, seeds_dir: Path) -> str:
-    """Changes whenever a file that dbt reads does: names, sizes and times, not contents."""
+    """Changes whenever a file that dbt reads does. Contents, because images round file times."""
     digest = hashlib.sha256(version("dbt-core").encode())
-    for path in _parsed_files(project_dir, seeds_dir):
-        facts = path.stat()
-        digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+    for folder in (project_dir, seeds_dir):
+        for path in _parsed_files(folder):
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{path.relative_to(folder)}\0{content}\n".encode())
     return digest.hexdigest()
 
 
-def _parsed_files(project_dir: Path, seeds_dir: Path) -> Iterator[Path]:
-    made_by_dbt = {project_dir / "target", project_dir / "logs"}
-    for folder in (project_dir, seeds_dir):
-        for path in sorted(folder.rglob("*")):
-            if path.suffix in PARSED_SUFFIXES and made_by_dbt.isdisjoint(path.parents):
-                yield path
+def _parsed_files(folder: Path) -> Iterator[Path]:
+    made_by_dbt = {folder / "target", folder / "logs"}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in PARSED_SUFFIXES and made_by_dbt.isdisjoint(path.parents):
+            yield path
 
 
 if __name__ == "__main__":
