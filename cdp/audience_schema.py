@@ -153,7 +153,7 @@ def _conditions(kind: str) -> dict[str, Schema]:
     if kind != "boolean":
         operators |= dict.fromkeys(ORDERED, value)
     if kind in ("text", "json"):
-        operators |= {name: VALUES["text"] for name in TEXTUAL}
+        operators |= dict.fromkeys(TEXTUAL, VALUES["text"])
         operators |= {
             "$regex": {"type": "string", "maxLength": 500},
             "$options": {"enum": ["i", ""]},

@@ -137,6 +137,34 @@ def test_added_at_and_history_survive_a_full_refresh(database: str) -> None:
         ).fetchone() == (START, 1)
 
 
+def test_a_merge_moves_a_member_and_keeps_added_at(database: str) -> None:
+    def saw(at: datetime, **who: str) -> dict[str, Any]:
+        return {
+            "type": "track",
+            "event": "Product Viewed",
+            "timestamp": at.isoformat(),
+            "receivedAt": at.isoformat(),
+            **who,
+        }
+
+    with psycopg.connect(database) as connection:
+        define(connection, "viewers", {"$event": {"name": "Product Viewed"}})
+        land(connection, [order("ada", 10, START)])
+        connection.commit()
+        build(database, as_of=START)
+        land(connection, [saw(START + DAY, anonymousId="phone")])
+        connection.commit()
+        build(database, as_of=START + DAY)
+        assert members(connection, "viewers") == {None: START + DAY}
+
+        land(connection, [saw(START + 2 * DAY, anonymousId="phone", userId="ada")])
+        connection.commit()
+        build(database, as_of=START + 2 * DAY)
+        assert members(connection, "viewers") == {"ada": START + DAY}
+        moved = [row[1:] for row in history(connection, "viewers") if row[0] == START + 2 * DAY]
+        assert sorted(moved) == [("entered", 1, "identity"), ("exited", 1, "identity")]
+
+
 @pytest.mark.parametrize("lost", ["audience_members", "audience_catalog audience_builds"])
 def test_a_run_that_dies_after_the_changes_is_made_good_by_the_next(
     database: str, lost: str

@@ -35,14 +35,23 @@ last_changes as (
     select
         audience_id,
         profile_id,
-        max(change_number) as change_number
-    from {{ this }}
-    group by audience_id, profile_id
+        change_number,
+        added_at
+    from (
+        select
+            *,
+            row_number() over (
+                partition by audience_id, profile_id order by change_number desc
+            ) as recency
+        from {{ this }}
+    ) as numbered
+    where recency = 1
     {%- else %}
     select
         audience_id,
         profile_id,
-        0 as change_number
+        0 as change_number,
+        {{ as_of() }} as added_at
     from matched
     where false
     {%- endif %}
@@ -53,6 +62,7 @@ differences as (
         coalesce(matched.audience_id, last_changes.audience_id) as audience_id,
         coalesce(matched.profile_id, last_changes.profile_id) as profile_id,
         coalesce(last_changes.change_number, 0) + 1 as change_number,
+        last_changes.added_at,
         matched.profile_id is not null as is_entry
     from matched
     full outer join last_changes
@@ -71,14 +81,32 @@ active_profiles as (
     inner join runs on landed.xid >= runs.from_xid
 ),
 
+regroupings as (
+    select
+        changes.old_profile_id,
+        changes.profile_id
+    from {{ ref('profile_changes') }} as changes
+    inner join runs on changes.run > runs.from_xid
+),
+
 regrouped_profiles as (
-    select changes.old_profile_id as profile_id
-    from {{ ref('profile_changes') }} as changes
-    inner join runs on changes.run > runs.from_xid
+    select old_profile_id as profile_id
+    from regroupings
     union distinct
-    select changes.profile_id
-    from {{ ref('profile_changes') }} as changes
-    inner join runs on changes.run > runs.from_xid
+    select profile_id
+    from regroupings
+),
+
+-- A profile that took the place of a member has belonged for as long as that one.
+inherited as (
+    select
+        differences.audience_id,
+        regroupings.profile_id,
+        min(differences.added_at) as added_at
+    from differences
+    inner join regroupings on differences.profile_id = regroupings.old_profile_id
+    where not differences.is_entry
+    group by differences.audience_id, regroupings.profile_id
 )
 
 select
@@ -87,6 +115,10 @@ select
     differences.change_number,
     case when differences.is_entry then 'entered' else 'exited' end as change,
     {{ as_of() }} as changed_at,
+    case
+        when differences.is_entry then coalesce(inherited.added_at, {{ as_of() }})
+        else differences.added_at
+    end as added_at,
     evaluated.definition_version,
     case
         when
@@ -102,6 +134,10 @@ from differences
 inner join evaluated on differences.audience_id = evaluated.audience_id
 left join {{ ref('int_audiences__last_built') }} as last_built
     on differences.audience_id = last_built.audience_id
+left join inherited
+    on
+        differences.audience_id = inherited.audience_id
+        and differences.profile_id = inherited.profile_id
 left join regrouped_profiles on differences.profile_id = regrouped_profiles.profile_id
 left join {{ ref('profiles') }} as profiles on differences.profile_id = profiles.profile_id
 left join active_profiles on differences.profile_id = active_profiles.profile_id

@@ -14,7 +14,7 @@ with last_changes as (
     select
         audience_id,
         profile_id,
-        case when change = 'entered' then changed_at end as added_at,
+        case when change = 'entered' then added_at end as added_at,
         row_number() over (
             partition by audience_id, profile_id order by change_number desc
         ) as recency
