@@ -127,10 +127,10 @@ class Writer:
             except (psycopg.Error, OSError, TimeoutError) as error:
                 if self.is_ready or pause == 0.1:
                     log.warning("database unavailable", extra={"reason": _reason(error)})
+            except Exception:
+                log.exception("the writer failed and begins again")
             finally:
-                self._set_ready(False)
-                self._fail(self._in_flight)
-                self._fail(self._waiting)
+                self._answer_unavailable()
             if self._is_stopping:
                 return
             with contextlib.suppress(TimeoutError):
@@ -166,8 +166,10 @@ class Writer:
             await self._do_chores(connection)
             if self._waiting:
                 self._take_group()
-                await self._store_group(connection, self._in_flight)
+                await self._store_group(connection, list(self._in_flight))
                 self._in_flight = []
+                if not self.is_ready:
+                    raise TimeoutError
             elif self._is_stopping:
                 return
 
@@ -207,8 +209,14 @@ class Writer:
 
     async def _commit(self, connection: Connection, arrivals: list[Arrival]) -> None:
         started = time.perf_counter()
-        async with asyncio.timeout(self._commit_timeout_seconds):
-            await execute_with_copies(connection, *_statements(arrivals))
+        # Cancelling a server that does not react takes long; those who wait are answered before.
+        limit = self._commit_timeout_seconds
+        answer = asyncio.get_running_loop().call_later(limit, self._answer_unavailable)
+        try:
+            async with asyncio.timeout(limit):
+                await execute_with_copies(connection, *_statements(arrivals))
+        finally:
+            answer.cancel()
         self._metrics.commit_seconds.observe(time.perf_counter() - started)
         self._metrics.commit_events.observe(sum(arrival.event_count for arrival in arrivals))
 
@@ -225,6 +233,11 @@ class Writer:
                     event.body,
                 )
             )
+
+    def _answer_unavailable(self) -> None:
+        self._set_ready(False)
+        self._fail(self._in_flight)
+        self._fail(self._waiting)
 
     def _set_ready(self, is_ready: bool) -> None:
         self.is_ready = is_ready
