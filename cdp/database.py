@@ -10,12 +10,7 @@ import getpass
 from pathlib import Path
 from typing import Literal
 
-import alembic.command
-import alembic.config
-import alembic.runtime.migration
-import alembic.script
 import psycopg
-import sqlalchemy
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from cdp.postgres import EmbeddedPostgres
@@ -62,6 +57,11 @@ def start_database(settings: Settings) -> str:
 
 def migrate(url: str) -> None:
     """Bring the raw schema and the roles to the newest version. Several processes may call it."""
+    # Slow to import, and needed by none of the programs that only connect.
+    import alembic.command  # noqa: PLC0415
+    import alembic.config  # noqa: PLC0415
+    import alembic.script  # noqa: PLC0415
+
     if _current_revision(url) == alembic.script.ScriptDirectory(str(MIGRATIONS)).get_current_head():
         return
     config = alembic.config.Config(attributes={"url": url})
@@ -76,15 +76,6 @@ def _current_revision(url: str) -> str | None:
             return None
         row = connection.execute("select version_num from public.cdp_schema_version").fetchone()
     return str(row[0]) if row else None
-
-
-def sqlalchemy_engine(url: str) -> sqlalchemy.Engine:
-    """An engine over psycopg for a libpq connection string. Alembic asks for one."""
-    return sqlalchemy.create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(url),
-        poolclass=sqlalchemy.NullPool,
-    )
 
 
 def dbt_environment(url: str) -> dict[str, str]:
