@@ -1,0 +1,51 @@
+"""The read side's database role can read what was computed, ask and log; nothing else."""
+
+import psycopg
+import pytest
+from psycopg import errors
+from psycopg.conninfo import make_conninfo
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select count(*) from unify.profiles",
+        "select count(*) from unify.events",
+        "select count(*) from unify.identifiers",
+        "select count(*) from segment.audience_members",
+        "select count(*) from segment.audience_changes",
+        "select count(*) from decide.watermark",
+        "select count(*) from decide.decision_rules",
+        "insert into decide.decisions (decision_id, experience, rule_key, audience_keys, context,"
+        " rule_version, decided_at) values (gen_random_uuid(), 'a', 'a', '{}', '{}', 'a', now())",
+        "insert into raw.audience_definitions (audience_key, name, definition, is_enabled)"
+        " values ('a', 'a', '{}', true)",
+    ],
+)
+def test_it_may(warehouse: str, statement: str) -> None:
+    with psycopg.connect(make_conninfo(warehouse, user="cdp_serving")) as connection:
+        connection.execute(statement.encode())
+        connection.rollback()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select count(*) from raw.events",
+        "select count(*) from raw.write_keys",
+        "insert into raw.events default values",
+        "delete from decide.decisions",
+        "update decide.decisions set experience = 'b'",
+        "update raw.audience_definitions set name = 'b'",
+        "delete from segment.audience_members",
+        "truncate unify.profiles",
+        "drop table unify.profiles",
+        "create table unify.mine (a integer)",
+    ],
+)
+def test_it_may_not(warehouse: str, statement: str) -> None:
+    with (
+        psycopg.connect(make_conninfo(warehouse, user="cdp_serving")) as connection,
+        pytest.raises(errors.InsufficientPrivilege),
+    ):
+        connection.execute(statement.encode())
