@@ -21,6 +21,8 @@ COPY_REJECTED = f"copy raw.rejected_events ({', '.join(REJECTED_COLUMNS)}) from 
 
 LANDING_COLUMNS = ("received_on", "source", "received_count", "accepted_count", "rejected_count")
 
+PATH_LENGTH = 200  # of a path that a client made up, in the quarantine
+
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _WRITE_KEY = re.compile(rb'("write_?key"\s*:\s*)"[^"\\]*(?:\\.[^"\\]*)*"', re.IGNORECASE)
 
@@ -53,7 +55,7 @@ def rejected_row(part: Rejected, receipt: Receipt) -> bytes:
     message_id = part.message_id[:1000] if part.message_id else None
     batch_index = "\\N" if part.index is None else part.index
     return (
-        f"{_instant(receipt.received_at)}\t{_text(receipt.source)}\t{_text(_printable(receipt.path))}"
+        f"{_instant(receipt.received_at)}\t{_text(receipt.source)}\t{_text(_printable(receipt.path[:PATH_LENGTH]))}"
         f"\t{part.code}\t{_text(part.message)}\t{_text(_printable(message_id))}"
         f"\t{batch_index}\t{_text(body)}\t{encoding}\n"
     ).encode()

@@ -1,7 +1,7 @@
 """`python -m ingest`: the write side alone, with one or more worker processes."""
 
 import gc
-import logging
+import resource
 import sys
 
 import psycopg
@@ -13,8 +13,10 @@ from cdp.settings import Settings, SettingsError, load_settings
 from ingest.app import create_app
 from ingest.credentials import NO_KEYS_MESSAGE
 from ingest.logs import configure_logging
+from ingest.protocol import BoundedProtocol
 
-log = logging.getLogger("ingest")
+# Longer than a load balancer keeps an idle connection, which would otherwise use one just closed.
+KEEP_ALIVE_SECONDS = 75
 
 
 def create_worker() -> Starlette:
@@ -53,6 +55,7 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    _allow_many_connections()
     uvicorn.run(
         "ingest.server:create_worker",
         factory=True,
@@ -60,7 +63,7 @@ def main() -> int:
         port=settings.port,
         workers=settings.ingest_workers,
         loop="uvloop",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         access_log=False,
         log_config=None,
@@ -68,6 +71,13 @@ def main() -> int:
         server_header=False,
         date_header=False,
         backlog=4096,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=30,
     )
     return 0
+
+
+def _allow_many_connections() -> None:
+    """Raise the limit of open files, often 1,024, as far as the system lets us."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cdp.settings import Settings
 from cdp.write_keys import create_key
 from ingest.app import create_app
+from ingest.protocol import BoundedProtocol
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def running(
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", test_port))
     config = uvicorn.Config(
-        app, http="httptools", ws="none", log_config=None, access_log=False, lifespan="on"
+        app, http=BoundedProtocol, ws="none", log_config=None, access_log=False, lifespan="on"
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -67,3 +67,14 @@ def test_a_file_is_loaded_into_a_service_elsewhere(database: str, tmp_path: Path
 
         replayed = cdp(database, "replay-rejected")
         assert "0 replayed with 0 events, 1 still rejected" in replayed.stdout
+
+
+def test_the_write_side_imports_nothing_that_it_does_not_need() -> None:
+    program = (
+        "import sys, ingest.server;"
+        "print(*{'alembic', 'sqlalchemy', 'dagster', 'dbt', 'pandas'} & sys.modules.keys())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []

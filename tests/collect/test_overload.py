@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 import psycopg
+import pytest
 
 from tests.collect.service import Service, running, wait_until_ready
 
@@ -151,6 +152,28 @@ def test_clients_that_leave_in_the_middle_leave_nothing_behind(service: Service)
             )
     assert service.post("/v1/page", EVENT).status_code == 200
     assert service.row("select count(*) from raw.events") == (1,)
+
+
+@pytest.mark.parametrize("line", [b"x" * 10_000, b"a: b\r\n" * 2_000], ids=["one", "many"])
+def test_headers_without_end_are_cut_off(service: Service, line: bytes) -> None:
+    with open_socket(service) as connection:
+        connection.sendall(b"POST /v1/page HTTP/1.1\r\nHost: x\r\nX-Long: ")
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1_000):
+                connection.sendall(line)
+            received = connection.recv(1_000)
+    assert received == b"" or received.startswith(b"HTTP/1.1 400 ")
+    assert service.post("/v1/page", EVENT).status_code == 200
+
+
+def test_a_connection_that_says_nothing_is_closed(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.protocol.HEAD_TIMEOUT_SECONDS", 0.3)
+    with open_socket(service) as connection:
+        connection.sendall(b"POST /v1/page HTTP/1.1\r\nHost:")
+        assert connection.recv(1_000) == b""
 
 
 def test_unfinished_bodies_together_are_bounded(database: str) -> None:
