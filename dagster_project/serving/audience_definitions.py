@@ -86,6 +86,10 @@ def audience_definition_routes(settings: Settings, database: Database) -> APIRou
                 f"{asked.audience_key} is defined in {seeded['source']}; change it there.",
                 "audience_key",
             )
+        number = audience_id(asked.audience_key)
+        if any(audience_id(key) == number and key != asked.audience_key for key in known):
+            message = f"Another audience has the number that {asked.audience_key} would have."
+            raise RequestError(409, "number_taken", message, "audience_key")
         definitions = {key: str(row["definition"]) for key, row in known.items()}
         await _understood(definitions, asked.audience_key, definition)
         stored = await database.row(
@@ -101,7 +105,7 @@ def audience_definition_routes(settings: Settings, database: Database) -> APIRou
         )
         defined_at: datetime | None = stored["defined_at"] if stored else None
         content = {
-            "audience_id": audience_id(asked.audience_key),
+            "audience_id": number,
             "audience_key": asked.audience_key,
             "defined_at": defined_at,
             "message": "The next refresh evaluates it.",

@@ -92,6 +92,23 @@ async def test_what_is_defined_in_git_is_not_changed_over_http(client: httpx.Asy
     assert (answer.status_code, answer.json()["code"]) == (409, "defined_elsewhere")
 
 
+async def test_a_key_whose_number_is_taken_is_refused(database: str) -> None:
+    numbers: dict[int, str] = {}
+    for attempt in range(1_000_000):
+        key = f"key-{attempt}"
+        other = numbers.setdefault(audience_id(key), key)
+        if other != key:
+            break
+    with psycopg.connect(database) as connection:
+        land(connection, EVENTS)
+    build(database, select="+audience_catalog", as_of=AS_OF)
+    async with serving(database) as client:
+        answer = await client.post("/audiences", json=BUYERS | {"audience_key": other})
+        assert answer.status_code == 201
+        answer = await client.post("/audiences", json=BUYERS | {"audience_key": key})
+        assert (answer.status_code, answer.json()["code"]) == (409, "number_taken")
+
+
 async def test_an_audience_over_http_is_built_changed_and_paged(database: str) -> None:
     with psycopg.connect(database) as connection:
         land(connection, EVENTS)

@@ -236,3 +236,17 @@ def test_ids_are_made_of_the_key_and_never_change(database: str) -> None:
         define(connection, "a", {"min_total_orders": 1})
         build(database, select="+audience_catalog", as_of=START + DAY)
         assert connection.execute(query).fetchone() == before == (int("92eb5ffe", 16),)
+
+
+def test_an_audience_that_empties_unexpectedly_is_reported(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        define(connection, "recent", {"days_since_last_event": 3})
+        land(connection, [order("ada", 10, START), order("ben", 10, START)])
+        connection.commit()
+        check = "audiences_do_not_jump"
+        for days in (0, 9):
+            build(database, select="+audience_catalog", as_of=START + days * DAY)
+        for least, status in ((2, "warn"), (3, "pass")):
+            variables = {"audience_jump_members": least}
+            found = build(database, select=check, variables=variables, command="test")
+            assert found[check] == status
