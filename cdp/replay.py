@@ -99,10 +99,7 @@ def _read_again(receipt: Receipt, body: bytes, rules: Rules, *, is_item: bool) -
         return _refused(receipt, RejectionError("unknown_path", "No such address any more."))
     if is_item:
         call = Call(is_history=call.is_history)
-    try:
-        return read(call, parse(call, body), body, receipt, rules)
-    except RejectionError as error:
-        return _refused(receipt, error)
+    return read(call, parse(call, body, rules), body, receipt, rules)
 
 
 def _refused(receipt: Receipt, error: RejectionError) -> Arrival:

@@ -1,7 +1,6 @@
 """The write side as an ASGI application: addresses, start and end."""
 
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -26,8 +25,6 @@ from ingest.openapi import openapi_document
 from ingest.rate_limit import RateLimit
 from ingest.wire import CALLS, JITSU
 from ingest.writer import Writer
-
-log = logging.getLogger(__name__)
 
 # What a dispatcher that serves several applications on one port hands to this one.
 OPENAPI = "/openapi/ingest.json"
@@ -63,7 +60,7 @@ class WriteSide(Starlette):
 
 
 def create_app(settings: Settings) -> WriteSide:
-    """Build the application. `app.state.collector` and `.writer` are there for a dispatcher."""
+    """Build the application. `app.state.writer.is_ready` tells whether it can store."""
     metrics = Metrics()
     keys = WriteKeys(is_loopback=settings.listens_on_loopback)
     writer = Writer(
@@ -125,7 +122,6 @@ def create_app(settings: Settings) -> WriteSide:
     )
     app.state.writer = writer
     app.state.metrics = metrics
-    app.state.keys = keys
     return app
 
 

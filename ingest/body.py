@@ -11,6 +11,7 @@ from ingest.rejection import RejectionError, SlowClientError, UnavailableError
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 GZIP_MAGIC = b"\x1f\x8b"
+MAX_GZIP_MEMBERS = 64
 UTF8_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -33,37 +34,24 @@ class BodyReader:
         Raises RejectionError (413) beyond the limit, SlowClientError, ClientGoneError, or
         UnavailableError when too much is being read already.
         """
-        message = await receive()
-        if message["type"] != "http.request":
-            raise ClientGoneError
-        body: bytes = message.get("body", b"")
-        if message.get("more_body", False):
-            body = await self._read_rest(receive, body)
-        elif len(body) > self.max_bytes:
-            raise self._too_large()
-        return body
-
-    async def _read_rest(self, receive: Receive, first: bytes) -> bytes:
-        chunks = [first]
+        chunks: list[bytes] = []
         size = 0
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 while True:
-                    size += len(chunks[-1])
-                    self.held_bytes += len(chunks[-1])
-                    if size > self.max_bytes:
-                        raise self._too_large()
-                    if self.held_bytes > self.budget_bytes:
-                        raise UnavailableError
                     message = await receive()
                     if message["type"] != "http.request":
                         raise ClientGoneError
-                    chunks.append(message.get("body", b""))
+                    chunk: bytes = message.get("body", b"")
+                    size += len(chunk)
+                    self.held_bytes += len(chunk)
+                    if size > self.max_bytes:
+                        raise self._too_large()
                     if not message.get("more_body", False):
-                        body = b"".join(chunks)
-                        if len(body) > self.max_bytes:
-                            raise self._too_large()
-                        return body
+                        return b"".join((*chunks, chunk)) if chunks else chunk
+                    if self.held_bytes > self.budget_bytes:
+                        raise UnavailableError
+                    chunks.append(chunk)
         except TimeoutError:
             raise SlowClientError from None
         finally:
@@ -92,9 +80,12 @@ def decode_body(body: bytes, encoding: bytes, max_bytes: int) -> bytes:
 
 
 def inflate(body: bytes, max_bytes: int) -> bytes:
-    """Inflate gzip, several members included, and stop as soon as the limit is passed."""
+    """Inflate gzip, and stop as soon as the limit is passed.
+
+    A body may have several members, but not any number: each costs a copy of what follows it.
+    """
     inflated = b""
-    while body:
+    for _ in range(MAX_GZIP_MEMBERS):
         stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
         try:
             inflated += stream.decompress(body, max_bytes + 1 - len(inflated))
@@ -108,5 +99,5 @@ def inflate(body: bytes, max_bytes: int) -> bytes:
             raise RejectionError("malformed_gzip", "The gzip body is cut off.")
         body = stream.unused_data
         if not body.startswith(GZIP_MAGIC):
-            break
-    return inflated
+            return inflated
+    raise RejectionError("malformed_gzip", "The gzip body has too many members.")

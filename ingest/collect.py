@@ -24,7 +24,7 @@ from ingest.credentials import WriteKeys, presented_keys
 from ingest.metrics import Metrics
 from ingest.rate_limit import RateLimit
 from ingest.rejection import NotTakenError, RejectionError
-from ingest.wire import CALLS, Call, Parsed, find_call, parse, read, reject_request
+from ingest.wire import CALLS, Call, Parsed, jitsu_call, parse, read
 from ingest.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -52,40 +52,34 @@ class Collector:
         received_at = datetime.now(UTC)
         headers = scope["headers"]
         encoding = find_header(headers, b"content-encoding").strip().lower()
-        body, outcome = await self._read(receive, encoding, call)
-        body_key = outcome.write_key if isinstance(outcome, Parsed) else None
+        body, parsed = await self._read(receive, encoding, call)
         source = self.keys.source_of(
             presented_keys(
                 find_header(headers, b"authorization"),
                 find_header(headers, b"x-write-key"),
                 scope["query_string"],
-                body_key,
+                parsed.write_key,
             )
         )
-        items = outcome.items if isinstance(outcome, Parsed) else []
-        self.rate_limit.take(source, len(items) or 1)
+        self.rate_limit.take(source, len(parsed.items) or 1)
         receipt = Receipt(scope["path"], source, received_at)
-        if isinstance(outcome, Parsed):
-            arrival = read(call, outcome, body, receipt, self.rules)
-        else:
-            arrival = reject_request(receipt, outcome, body)
+        arrival = read(call, parsed, body, receipt, self.rules)
         await self.writer.store(arrival)
         self.metrics.count_events(arrival)
         if call.is_batch and not arrival.is_refused:
             return answer_batch(arrival)
         return answer_one(arrival)
 
-    async def _read(
-        self, receive: Receive, encoding: bytes, call: Call
-    ) -> tuple[bytes, Parsed | RejectionError]:
-        """The body and what it says. A body that cannot be used is returned with the reason."""
+    async def _read(self, receive: Receive, encoding: bytes, call: Call) -> tuple[bytes, Parsed]:
+        """What is kept of the body, and what it says."""
         body = b""
         try:
             body = await self.reader.read(receive)
             body = decode_body(body, encoding, self.reader.max_bytes)
-            return body, parse(call, body)
         except RejectionError as error:
-            return (b"" if error.code == "body_too_large" else body), error
+            kept = b"" if error.code == "body_too_large" else body
+            return kept, Parsed(refusal=error)
+        return body, parse(call, body, self.rules)
 
 
 class Endpoint:
@@ -98,9 +92,7 @@ class Endpoint:
         self._call = CALLS.get(label)  # None where the rest of the path decides
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = self._call or find_call(scope["path"])
-        if call is None:
-            raise LookupError(f"no call at {self._label}")
+        call = self._call or jitsu_call(scope["path"])
         try:
             answer = await self._collector.collect(scope, receive, call)
         except NotTakenError as error:

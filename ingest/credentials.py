@@ -40,6 +40,7 @@ class WriteKeys:
             " right join (select) as always on true"
         )
         rows = await cursor.fetchall()
+        had_keys = bool(self._sources)
         self._sources = {
             bytes(key_hash)[:8]: (bytes(key_hash), str(source))
             for source, key_hash, _ in rows
@@ -49,13 +50,9 @@ class WriteKeys:
         self.is_open = self._is_loopback and not rows[0][2]
         if self.is_open and not was_open:
             log.warning("open: no write key exists, events land as source 'default'")
-        if not self._is_loopback and not self._sources:
-            log.error(NO_KEYS_MESSAGE)
+        if not self._is_loopback and not self._sources and (had_keys or not self.were_read):
+            log.error("every request is refused: no write key is active")
         self.were_read = True
-
-    @property
-    def has_active_keys(self) -> bool:
-        return bool(self._sources)
 
     def source_of(self, keys: Iterable[str]) -> str:
         """The source of the first key that is known.

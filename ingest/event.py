@@ -62,7 +62,7 @@ def decode_object(body: bytes) -> dict[str, Any]:
     try:
         document = decode_json(body)
     except RecursionError:
-        raise RejectionError("too_deep", "The JSON is nested too deeply.") from None
+        raise _too_deep() from None
     except (msgspec.ValidationError, OverflowError) as error:
         raise RejectionError("invalid_number", f"The JSON holds a bad number: {error}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -72,6 +72,10 @@ def decode_object(body: bytes) -> dict[str, Any]:
             "malformed_json", f"The JSON is {_kind(document)}; give an object such as {{...}}."
         )
     return document
+
+
+def _too_deep() -> RejectionError:
+    return RejectionError("too_deep", "The JSON is nested too deeply.")
 
 
 def land(document: dict[str, Any], event_type: str | None, receipt: Receipt, rules: Rules) -> Event:
@@ -113,7 +117,10 @@ def land(document: dict[str, Any], event_type: str | None, receipt: Receipt, rul
     document["type"] = kind
     document["messageId"] = message_id
     document.pop("writeKey", None)
-    payload = encode_json(document)
+    try:
+        payload = encode_json(document)
+    except RecursionError:
+        raise _too_deep() from None
     if b"\\u0000" in payload and _NUL_ESCAPE.search(payload):
         raise RejectionError(
             "nul_character", "A text holds the character U+0000, which PostgreSQL cannot store."

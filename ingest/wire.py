@@ -6,7 +6,7 @@ docs/sdks.md.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -61,46 +61,64 @@ class Envelope(msgspec.Struct, rename="camel"):
     write_key: Any = None
 
 
+class KeyOnly(msgspec.Struct, rename="camel"):
+    """What is read of a body that is too large to be used."""
+
+    write_key: Any = None
+
+
 @dataclass(slots=True)
 class Parsed:
-    """A body after its first look: its write key, and one object or the items of a batch."""
+    """A body after its first look: its write key, and one object or the items of a batch.
 
-    write_key: str | None
-    document: dict[str, Any]
-    items: list[bytes]
+    `refusal` says why the request cannot be accepted as a whole.
+    """
+
+    write_key: str | None = None
+    document: dict[str, Any] = field(default_factory=dict)
+    items: list[bytes] = field(default_factory=list)
+    refusal: RejectionError | None = None
 
 
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
+_decode_key = msgspec.json.Decoder(KeyOnly).decode
 
 
 def find_call(path: str) -> Call | None:
     """The call that a path stands for, Jitsu's addresses included; None for any other path."""
-    if path.startswith(JITSU):
-        kind = path.removeprefix(JITSU).removeprefix("s2s/")
-        if kind == "batch":
-            return _BATCH
-        return Call(kind if kind in EVENT_TYPES else None)
-    return CALLS.get(path)
+    return jitsu_call(path) if path.startswith(JITSU) else CALLS.get(path)
 
 
-def parse(call: Call, body: bytes) -> Parsed:
-    """Parse a body as far as needed to find the write key in it.
+def jitsu_call(path: str) -> Call:
+    """The call that one of Jitsu's addresses stands for."""
+    kind = path.removeprefix(JITSU).removeprefix("s2s/")
+    if kind == "batch":
+        return _BATCH
+    return Call(kind if kind in EVENT_TYPES else None)
 
-    Raises RejectionError where nothing in it can be used.
-    """
-    if call.is_batch:
-        return _parse_batch(body)
-    document = decode_object(body)
-    return Parsed(_text(document.get("writeKey")), document, [])
+
+def parse(call: Call, body: bytes, rules: Rules) -> Parsed:
+    """Parse a body as far as needed to find the write key in it, and say what is wrong with it."""
+    try:
+        _check_size(call, body, rules)
+        parsed = _parse_batch(body) if call.is_batch else _parse_one(body)
+    except RejectionError as error:
+        return Parsed(_find_key(body), refusal=error)
+    if len(parsed.items) > rules.max_batch_events:
+        parsed.refusal = RejectionError(
+            "too_many_events",
+            f"The batch has {len(parsed.items)} events; at most {rules.max_batch_events}"
+            " are allowed.",
+            413,
+        )
+    return parsed
 
 
 def read(call: Call, parsed: Parsed, body: bytes, receipt: Receipt, rules: Rules) -> Arrival:
     """Turn a parsed body into rows and rejections. An unusable event never affects another one."""
+    if parsed.refusal:
+        return reject_request(receipt, parsed.refusal, body)
     arrival = Arrival(receipt)
-    try:
-        _check_sizes(call, parsed, body, rules)
-    except RejectionError as error:
-        return reject_request(receipt, error, body)
     if not call.is_batch:
         _read_one(arrival, call, parsed.document, None, body=body, rules=rules)
         return arrival
@@ -113,13 +131,25 @@ def read(call: Call, parsed: Parsed, body: bytes, receipt: Receipt, rules: Rules
             arrival.rejected.append(_rejected(error, None, index, item))
             continue
         _fold(parsed.document, document, is_history=call.is_history)
-        _read_one(arrival, call, document, index, body=None, rules=rules)
+        _read_one(arrival, call, document, index, body=item, rules=rules)
     return arrival
 
 
 def reject_request(receipt: Receipt, error: RejectionError, body: bytes) -> Arrival:
     """The arrival of a request that is put into quarantine as a whole."""
     return Arrival(receipt, rejected=[_rejected(error, None, None, body)], is_refused=True)
+
+
+def _find_key(body: bytes) -> str | None:
+    try:
+        return _text(_decode_key(body).write_key)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _parse_one(body: bytes) -> Parsed:
+    document = decode_object(body)
+    return Parsed(_text(document.get("writeKey")), document)
 
 
 def _parse_batch(body: bytes) -> Parsed:
@@ -145,20 +175,13 @@ def _parse_batch(body: bytes) -> Parsed:
     return Parsed(_text(envelope.write_key), shared, items)
 
 
-def _check_sizes(call: Call, parsed: Parsed, body: bytes, rules: Rules) -> None:
+def _check_size(call: Call, body: bytes, rules: Rules) -> None:
     if not call.is_batch and len(body) > rules.max_event_bytes:
         raise _too_large(len(body), rules)
     if len(body) > rules.max_batch_bytes:
         raise RejectionError(
             "batch_too_large",
             f"The batch has {len(body)} bytes; at most {rules.max_batch_bytes} are allowed.",
-            413,
-        )
-    if len(parsed.items) > rules.max_batch_events:
-        raise RejectionError(
-            "too_many_events",
-            f"The batch has {len(parsed.items)} events; at most {rules.max_batch_events}"
-            " are allowed.",
             413,
         )
 
@@ -194,21 +217,28 @@ def _read_one(
     document: dict[str, Any],
     index: int | None,
     *,
-    body: bytes | None,
+    body: bytes,
     rules: Rules,
 ) -> None:
-    """Land one event. Without a `body` the folded item stands for it: it needs no batch around."""
     sent_id = document.get("message_id" if call.translate else "messageId")
     try:
         if call.translate:
             document = call.translate(document)
         event = land(document, call.event_type, arrival.receipt, rules)
     except RejectionError as error:
-        kept = encode_json(document) if body is None else body
+        kept = _folded(document, body) if call.is_batch else body
         arrival.rejected.append(_rejected(error, _text(sent_id), index, kept))
         return
-    kept = event.payload if body is None else body
+    kept = event.payload if call.is_batch else body
     arrival.accepted.append(Accepted(event_row(event), event.message_id, index, kept))
+
+
+def _folded(document: dict[str, Any], item: bytes) -> bytes:
+    """What is kept of an event of a batch: with all that its batch says, to be replayed alone."""
+    try:
+        return encode_json(document)
+    except RecursionError:
+        return item
 
 
 def _rejected(

@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -141,6 +143,37 @@ def test_a_batch_that_was_cut_off_is_refused_and_kept(open_service: Service, bod
     ) == [(body.decode(),)]
 
 
+@pytest.mark.parametrize("path", ["/v1/track", "/v1/batch"])
+def test_at_every_depth_an_event_is_stored_or_refused(open_service: Service, path: str) -> None:
+    codes = set()
+    for depth in range(900, 1_100, 7):
+        event = (
+            b'{"type":"track","event":"x","properties":' + b'{"a":' * depth + b"1" + b"}" * depth
+        )
+        event += b"}"
+        body = b'{"batch":[%b]}' % event if path == "/v1/batch" else event
+        reply = open_service.post(path, content=body)
+        answer = reply.json()
+        parts = answer.get("rejected") or [answer]
+        codes.add(parts[0].get("code", "stored"))
+    assert codes == {"stored", "too_deep"}
+
+
+@pytest.mark.parametrize("name", ["Origin", "Authorization", "X-Write-Key", "Content-Encoding"])
+def test_no_header_can_break_the_answer(open_service: Service, name: str) -> None:
+    address = urlsplit(open_service.url)
+    for byte in range(1, 256):
+        if bytes([byte]) in (b"\r", b"\n"):
+            continue
+        with socket.create_connection((str(address.hostname), int(address.port or 0))) as client:
+            client.sendall(
+                b"POST /v1/page HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n%b: a%b\r\n\r\n{}"
+                % (name.encode(), bytes([byte]))
+            )
+            status = client.recv(4_096).split(b" ")[1]
+        assert status in (b"200", b"400", b"415"), (name, byte)
+
+
 def test_an_empty_batch_is_fine(open_service: Service) -> None:
     assert open_service.post("/v1/batch", {"batch": []}).json() == {
         "success": True,
@@ -253,8 +286,10 @@ def test_a_body_beyond_the_hard_limit_is_recorded_without_being_kept(database: s
     [
         (gzip.compress(b'{"batch":[]}')[:-9], "gzip", 400, "malformed_gzip"),
         (b"\x1f\x8b not gzip", "gzip", 400, "malformed_gzip"),
+        (gzip.compress(b"") * 100_000, "gzip", 400, "malformed_gzip"),
         (b"{}", "br", 415, "unsupported_encoding"),
     ],
+    ids=["cut off", "not gzip", "too many members", "brotli"],
 )
 def test_a_body_that_cannot_be_inflated_is_refused_and_kept(
     service: Service, body: bytes, encoding: str, status: int, code: str
