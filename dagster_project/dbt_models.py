@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psycopg
 from dagster_dbt import dbt_assets
 
 from cdp.database import database_url, dbt_environment
@@ -15,8 +16,10 @@ from dagster_project.dbt_results import check_result, describe, materialization
 from dagster_project.dbt_selection import selection
 from dagster_project.dbt_translator import UNIQUE_ID, StageTranslator
 from dagster_project.exclusive import REFRESH, exclusive
+from dagster_project.landed import MOST_COUNTED, landed_since_watermark
 from dagster_project.progress import OnStep
 
+RAW_EVENTS = dg.AssetKey(["raw", "events"])
 BuildEvent = dg.MaterializeResult[None] | dg.AssetCheckResult
 
 
@@ -45,12 +48,30 @@ def dbt_models(
     ) -> Iterator[BuildEvent]:
         url = database_url(settings)
         holder = f"cdp refresh, run {context.run.run_id[:8]}"
-        with exclusive(url, REFRESH, holder=holder, on_wait=context.log.info):
+
+        def on_wait(message: str) -> None:
+            context.log.info(message)
+            on_step(message, 0, 1)
+
+        with exclusive(url, REFRESH, holder=holder, on_wait=on_wait):
+            _report_raw(context, url)
             yield from _build(
                 context, config, settings, on_step, manifest=manifest, project_dir=project_dir
             )
 
     return build
+
+
+def _report_raw(context: dg.AssetExecutionContext, url: str) -> None:
+    """Put on record what ingest has written since the run before: it is no part of Dagster."""
+    read = {key for key in context.assets_def.dependency_keys if key.path[0] == "raw"}
+    if RAW_EVENTS in read:
+        with psycopg.connect(url) as connection:
+            landed = landed_since_watermark(connection)
+        metadata = {"new_events": landed.count, "counted_up_to": MOST_COUNTED}
+        context.log_event(dg.AssetMaterialization(RAW_EVENTS, metadata=metadata))
+    for key in sorted(read - {RAW_EVENTS}):
+        context.log_event(dg.AssetMaterialization(key))
 
 
 def _build(

@@ -50,7 +50,9 @@ def _rows(result: NodeResult, node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _common(result: NodeResult, node: Mapping[str, Any], target_dir: Path) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"seconds": round(result.seconds, 3), "dbt": result.message}
+    metadata: dict[str, Any] = {"seconds": round(result.seconds, 3)}
+    if result.message:
+        metadata["dbt"] = result.message
     compiled = _compiled_path(node, target_dir)
     if compiled.exists():
         metadata["compiled_sql"] = dg.MetadataValue.path(str(compiled))

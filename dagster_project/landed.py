@@ -32,6 +32,9 @@ from (
 """
 
 
+MOST_COUNTED = 10_000
+
+
 @dataclass(frozen=True)
 class Landed:
     """Committed events beyond the watermark: how many, counted up to a limit, and the last xid."""
@@ -41,7 +44,7 @@ class Landed:
 
 
 def landed_since_watermark(
-    connection: psycopg.Connection[Any], *, after_xid: str | None = None, limit: int = 10_000
+    connection: psycopg.Connection[Any], *, after_xid: str | None = None, limit: int = MOST_COUNTED
 ) -> Landed:
     """The events that the next refresh would read; with `after_xid`, only those landed after it.
 

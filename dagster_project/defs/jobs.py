@@ -6,11 +6,14 @@ from dagster_project.instance import ONE_AT_A_TIME
 
 EVERYTHING = dg.AssetSelection.all() - dg.AssetSelection.assets(["activate", "audience_csv"])
 REFRESH_TAGS = {ONE_AT_A_TIME: "refresh"}
+# The whole log of a run is in the UI; without this each of its events is on the terminal too.
+QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 refresh = dg.define_asset_job(
     "refresh",
     selection=EVERYTHING,
     tags=REFRESH_TAGS,
+    config=QUIET,
     description="Build and test every dbt model from what has landed, then deliver every audience.",
 )
 
@@ -18,6 +21,6 @@ full_refresh = dg.define_asset_job(
     "full_refresh",
     selection=EVERYTHING,
     tags=REFRESH_TAGS,
-    config={"ops": {"dbt_models": {"config": {"full_refresh": True}}}},
+    config={**QUIET, "ops": {"dbt_models": {"config": {"full_refresh": True}}}},
     description="Like `refresh`, but rebuilds the incremental models from all of history.",
 )

@@ -6,6 +6,7 @@ from cdp.database import database_url
 from cdp.replay import replay_rejected as replay
 from cdp.retention import drop_old_events
 from cdp.settings import Settings, load_settings
+from dagster_project.defs.jobs import QUIET
 
 RETENTION_CRON = "40 3 * * *"
 
@@ -38,12 +39,14 @@ def drop_old_days(context: dg.OpExecutionContext, settings: dg.ResourceParam[Set
     context.add_output_metadata({"dropped_days": [day.isoformat() for day in days]})
 
 
-@dg.job(description="After a fix: try again what `raw.rejected_events` holds.")
+@dg.job(config=QUIET, description="After a fix: try again what `raw.rejected_events` holds.")
 def replay_rejected() -> None:
     replay_quarantine()
 
 
-@dg.job(description="Drop raw events older than CDP_RAW_RETENTION_DAYS, by whole days.")
+@dg.job(
+    config=QUIET, description="Drop raw events older than CDP_RAW_RETENTION_DAYS, by whole days."
+)
 def retention() -> None:
     drop_old_days()
 
