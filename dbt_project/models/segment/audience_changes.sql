@@ -1,5 +1,5 @@
--- One row per entry or exit; change_number counts them per audience and profile, so entries are odd.
--- Kept for ever, full refreshes included: members are derived from it, and the past is nowhere else.
+-- One row per entry or exit; change_number counts them per audience and profile: entries are odd.
+-- Kept for ever, full refreshes included: members are derived from it, the past is nowhere else.
 {{ config(
     materialized='incremental',
     incremental_strategy='append',
@@ -28,6 +28,16 @@ evaluated as (
         false as is_enabled
     from {{ ref('int_audiences__versioned') }}
     where not is_enabled
+),
+
+redefined as (
+    select evaluated.audience_id
+    from evaluated
+    left join {{ ref('int_audiences__last_built') }} as last_built
+        on evaluated.audience_id = last_built.audience_id
+    where
+        last_built.definition_version is distinct from evaluated.definition_version
+        or last_built.is_enabled is distinct from evaluated.is_enabled
 ),
 
 last_changes as (
@@ -121,10 +131,7 @@ select
     end as added_at,
     evaluated.definition_version,
     case
-        when
-            last_built.definition_version is distinct from evaluated.definition_version
-            or last_built.is_enabled is distinct from evaluated.is_enabled
-            then 'definition'
+        when redefined.audience_id is not null then 'definition'
         when regrouped_profiles.profile_id is not null then 'identity'
         when profiles.profile_id is null then 'erasure'
         when active_profiles.profile_id is not null then 'events'
@@ -132,8 +139,7 @@ select
     end as reason
 from differences
 inner join evaluated on differences.audience_id = evaluated.audience_id
-left join {{ ref('int_audiences__last_built') }} as last_built
-    on differences.audience_id = last_built.audience_id
+left join redefined on differences.audience_id = redefined.audience_id
 left join inherited
     on
         differences.audience_id = inherited.audience_id

@@ -1,4 +1,4 @@
--- One row per mistake in a definition. Its audience keeps its last good members; the others are built.
+-- One row per mistake in a definition. Its audience keeps its last good members.
 select
     cast(null as {{ dbt.type_bigint() }}) as audience_id,
     cast(null as {{ dbt.type_string() }}) as audience_key,

@@ -11,6 +11,6 @@ with matched as (
 
 select
     audience_id,
-    matched.profile_id
+    profile_id
 from matched
-cross join unnest(matched.audience_ids) as audience_id
+cross join unnest(audience_ids) as audience_id

@@ -38,7 +38,8 @@ select
     case
         when known.audience_id is null then 1
         when defined.audience_id is null then known.definition_version
-        when defined.definition is distinct from known.definition then known.definition_version + 1
+        when coalesce(defined.definition, '') <> coalesce(known.definition, '')
+            then known.definition_version + 1
         else known.definition_version
     end as definition_version,
     coalesce(known.created_at, {{ as_of() }}) as created_at

@@ -45,7 +45,7 @@ definitions as (
         is_enabled,
         source
     from sent
-    where recency = 1 and audience_key not in (select audience_key from seeded)
+    where recency = 1 and sent.audience_key not in (select seeded.audience_key from seeded)
 )
 
 select
