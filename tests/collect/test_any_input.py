@@ -1,22 +1,18 @@
 """Whatever is sent to whatever address: one good answer, and no lost event."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import psycopg
-import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cdp.postgres import EmbeddedPostgres
 from ingest.app import create_app, serves
 from ingest.openapi import openapi_document
 from ingest.salvage import split_batch
 from ingest.wire import CALLS
-from tests.collect.service import Service, running
+from tests.collect.service import Service
 
 UNHURRIED = settings(
     max_examples=60,
@@ -40,15 +36,6 @@ kinds = st.sampled_from(["identify", "track", "page", "screen", "group", "alias"
 likely_event = st.builds(lambda event, kind: event | {"type": kind}, st.dictionaries(
     event_names, any_json, max_size=5), kinds)  # fmt: skip
 any_bytes = st.binary(max_size=200)
-
-
-@pytest.fixture(scope="module")
-def service(cluster: EmbeddedPostgres) -> Iterator[Service]:
-    """One service for all examples."""
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute("create database any_input template migrated")
-    with running(cluster.url("any_input")) as service:
-        yield service
 
 
 def as_bytes(value: Any) -> bytes:

@@ -3,15 +3,12 @@
 import gzip
 import json
 import socket
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import psycopg
 import pytest
 
-from cdp.postgres import EmbeddedPostgres
 from tests.collect.service import Service, running
 
 GOOD = {"type": "track", "event": "Good", "messageId": "good"}
@@ -66,31 +63,22 @@ BAD_EVENTS: list[tuple[bytes, str]] = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def open_service(cluster: EmbeddedPostgres) -> Iterator[Service]:
-    """One service for the whole table of bad events, on a database of its own."""
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute("create database bad_input template migrated")
-    with running(cluster.url("bad_input")) as service:
-        yield service
-
-
 @pytest.mark.parametrize(("bad", "code"), BAD_EVENTS, ids=lambda value: str(value)[:60])
 def test_a_bad_event_in_a_batch_is_quarantined_and_its_neighbours_land(
-    open_service: Service, bad: bytes, code: str
+    service: Service, bad: bytes, code: str
 ) -> None:
-    before = open_service.row("select count(*) from raw.events")[0]
+    before = service.row("select count(*) from raw.events")[0]
     good = json.dumps(GOOD).encode()
 
-    reply = open_service.post("/v1/batch", content=b'{"batch":[%b, %b ,%b]}' % (good, bad, good))
+    reply = service.post("/v1/batch", content=b'{"batch":[%b, %b ,%b]}' % (good, bad, good))
 
     assert reply.status_code == 200
     answer = reply.json()
     assert answer["accepted"] == 2
     assert [(part["index"], part["code"]) for part in answer["rejected"]] == [(1, code)]
-    assert open_service.row("select count(*) from raw.events")[0] == before + 2
+    assert service.row("select count(*) from raw.events")[0] == before + 2
     assert (
-        open_service.rows("select code from raw.rejected_events order by rejected_id desc limit 1")
+        service.rows("select code from raw.rejected_events order by rejected_id desc limit 1")
         == [(code,)]
     )  # fmt: skip
 
@@ -110,22 +98,22 @@ def test_a_bad_event_in_a_batch_is_quarantined_and_its_neighbours_land(
     ids=lambda value: str(value)[:30],
 )
 def test_a_bad_single_call_is_answered_with_code_and_message_and_kept(
-    open_service: Service, body: bytes, status: int, code: str
+    service: Service, body: bytes, status: int, code: str
 ) -> None:
-    reply = open_service.post("/v1/track", content=body)
+    reply = service.post("/v1/track", content=body)
 
     assert reply.status_code == status
     assert reply.json()["code"] == code
     assert reply.json()["message"]
-    kept = open_service.rows(
+    kept = service.rows(
         "select code, body from raw.rejected_events order by rejected_id desc limit 1"
     )
     assert kept == [(code, body.decode())]
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b'{"batch":{}}', b'{"batch":null}', b'"x"', b"7"])
-def test_a_batch_without_a_batch_is_refused(open_service: Service, body: bytes) -> None:
-    reply = open_service.post("/v1/batch", content=body)
+def test_a_batch_without_a_batch_is_refused(service: Service, body: bytes) -> None:
+    reply = service.post("/v1/batch", content=body)
 
     assert (reply.status_code, reply.json()["code"]) == (400, "missing_batch")
 
@@ -134,17 +122,17 @@ def test_a_batch_without_a_batch_is_refused(open_service: Service, body: bytes) 
     "body",
     [b"", b'{"batch":[{"type":"page"}', b'{"batch":[{"type":"page"}]', b"<html>", b'{"batch":["'],
 )
-def test_a_batch_that_was_cut_off_is_refused_and_kept(open_service: Service, body: bytes) -> None:
-    reply = open_service.post("/v1/batch", content=body)
+def test_a_batch_that_was_cut_off_is_refused_and_kept(service: Service, body: bytes) -> None:
+    reply = service.post("/v1/batch", content=body)
 
     assert (reply.status_code, reply.json()["code"]) == (400, "malformed_json")
-    assert open_service.rows(
+    assert service.rows(
         "select body from raw.rejected_events order by rejected_id desc limit 1"
     ) == [(body.decode(),)]
 
 
 @pytest.mark.parametrize("path", ["/v1/track", "/v1/batch"])
-def test_at_every_depth_an_event_is_stored_or_refused(open_service: Service, path: str) -> None:
+def test_at_every_depth_an_event_is_stored_or_refused(service: Service, path: str) -> None:
     codes = set()
     for depth in range(900, 1_100, 7):
         event = (
@@ -152,7 +140,7 @@ def test_at_every_depth_an_event_is_stored_or_refused(open_service: Service, pat
         )
         event += b"}"
         body = b'{"batch":[%b]}' % event if path == "/v1/batch" else event
-        reply = open_service.post(path, content=body)
+        reply = service.post(path, content=body)
         answer = reply.json()
         parts = answer.get("rejected") or [answer]
         codes.add(parts[0].get("code", "stored"))
@@ -160,8 +148,8 @@ def test_at_every_depth_an_event_is_stored_or_refused(open_service: Service, pat
 
 
 @pytest.mark.parametrize("name", ["Origin", "Authorization", "X-Write-Key", "Content-Encoding"])
-def test_no_header_can_break_the_answer(open_service: Service, name: str) -> None:
-    address = urlsplit(open_service.url)
+def test_no_header_can_break_the_answer(service: Service, name: str) -> None:
+    address = urlsplit(service.url)
     for byte in range(1, 256):
         if bytes([byte]) in (b"\r", b"\n"):
             continue
@@ -174,8 +162,8 @@ def test_no_header_can_break_the_answer(open_service: Service, name: str) -> Non
         assert status in (b"200", b"400", b"415"), (name, byte)
 
 
-def test_an_empty_batch_is_fine(open_service: Service) -> None:
-    assert open_service.post("/v1/batch", {"batch": []}).json() == {
+def test_an_empty_batch_is_fine(service: Service) -> None:
+    assert service.post("/v1/batch", {"batch": []}).json() == {
         "success": True,
         "accepted": 0,
         "rejected": [],
@@ -208,13 +196,13 @@ def test_a_text_that_only_looks_like_a_nul_escape_is_accepted(service: Service) 
         ('"ünï \U0001f600"', "ünï \U0001f600"),
     ],
 )
-def test_an_id_is_kept_as_text(open_service: Service, sent: str, stored: str | None) -> None:
+def test_an_id_is_kept_as_text(service: Service, sent: str, stored: str | None) -> None:
     body = f'{{"name":"x","userId":{sent},"messageId":"m1"}}'
-    assert open_service.post("/v1/page", content=body.encode()).status_code == 200
+    assert service.post("/v1/page", content=body.encode()).status_code == 200
 
-    assert open_service.rows(
-        "select user_id from raw.events order by xid desc, seq desc limit 1"
-    ) == [(stored,)]
+    assert service.rows("select user_id from raw.events order by xid desc, seq desc limit 1") == [
+        (stored,)
+    ]
 
 
 def test_of_a_duplicate_key_the_last_value_counts(service: Service) -> None:
@@ -326,8 +314,8 @@ def test_a_row_that_postgresql_refuses_is_quarantined_alone(database: str) -> No
     ],
 )
 def test_other_errors_have_code_and_message_too(
-    open_service: Service, method: str, path: str, status: int, code: str
+    service: Service, method: str, path: str, status: int, code: str
 ) -> None:
-    reply = httpx.request(method, f"{open_service.url}{path}")
+    reply = httpx.request(method, f"{service.url}{path}")
 
     assert (reply.status_code, reply.json()["code"]) == (status, code)

@@ -233,7 +233,8 @@ def test_a_batch_of_the_largest_size_is_taken(service: Service) -> None:
     assert reply.json()["accepted"] == 2_500
 
 
-def test_the_metrics_tell_what_happened(service: Service) -> None:
+def test_the_metrics_tell_what_happened(own_service: Service) -> None:
+    service = own_service
     service.post("/v1/page", EVENT)
     service.post("/v1/batch", {"batch": [EVENT, {"type": "track"}]})
     service.post("/v1/page", content=b"{")

@@ -8,6 +8,13 @@ import pytest
 from cdp.retention import drop_old_events
 from tests.collect.service import Service
 
+
+@pytest.fixture
+def service(own_service: Service) -> Service:
+    """These tests make and drop tables."""
+    return own_service
+
+
 OLD = date(2024, 2, 3)
 
 
