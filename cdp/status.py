@@ -54,6 +54,7 @@ order by count(*) desc, code
 AUDIENCES = """
 select audience_key, member_count
 from segment.audiences
+where is_enabled
 order by audience_key
 """
 
