@@ -124,6 +124,7 @@ create table raw.landings (
 );
 comment on table raw.landings is 'Accounting: received = accepted + rejected, per commit and source.';
 create index landings_received_on on raw.landings (received_on);
+create index landings_xid on raw.landings (xid);
 """
 
 KEYS = """

@@ -55,3 +55,16 @@
 {% macro bigquery__in_byte_order(text) %}
     {{ return(text) }}
 {% endmacro %}
+
+{# The type of a public id. #}
+{% macro type_uuid() %}
+    {{ return(adapter.dispatch('type_uuid')()) }}
+{% endmacro %}
+
+{% macro postgres__type_uuid() %}
+    {{ return('uuid') }}
+{% endmacro %}
+
+{% macro bigquery__type_uuid() %}
+    {{ return('string') }}
+{% endmacro %}

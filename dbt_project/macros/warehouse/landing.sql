@@ -65,3 +65,28 @@
 {% macro bigquery__landing_position(xid, seq) %}
     {{ return('(cast(' ~ xid ~ " as bignumeric) * bignumeric '10000000000000000000' + " ~ seq ~ ')') }}
 {% endmacro %}
+
+{# The parts of a place in the order of landing. #}
+{% macro xid_of_position(position) %}
+    {{ return(adapter.dispatch('xid_of_position')(position)) }}
+{% endmacro %}
+
+{% macro postgres__xid_of_position(position) %}
+    {{ return('div(' ~ position ~ ', 10000000000000000000)::bigint') }}
+{% endmacro %}
+
+{% macro bigquery__xid_of_position(position) %}
+    {{ return('cast(trunc(' ~ position ~ " / bignumeric '10000000000000000000') as int64)") }}
+{% endmacro %}
+
+{% macro seq_of_position(position) %}
+    {{ return(adapter.dispatch('seq_of_position')(position)) }}
+{% endmacro %}
+
+{% macro postgres__seq_of_position(position) %}
+    {{ return('mod(' ~ position ~ ', 10000000000000000000)::bigint') }}
+{% endmacro %}
+
+{% macro bigquery__seq_of_position(position) %}
+    {{ return('cast(mod(' ~ position ~ ", bignumeric '10000000000000000000') as int64)") }}
+{% endmacro %}

@@ -1,11 +1,18 @@
 -- One row per accepted event: the first to land of each message_id.
-{{ config(indexes=[
-    {'columns': ['event_id'], 'unique': true},
-    {'columns': ['xid', 'seq'], 'unique': true},
-]) }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    indexes=[
+        {'columns': ['event_id'], 'unique': true},
+        {'columns': ['xid', 'seq'], 'unique': true},
+        {'columns': ['received_at']},
+    ],
+) }}
+{%- set window = run_window() %}
 
 with landed as (
     select
+        {{ md5_id('message_id') }} as event_id,
         message_id,
         {{ landing_number('xid') }} as xid,
         seq,
@@ -21,18 +28,20 @@ with landed as (
         occurred_at,
         received_at
     from {{ source('raw', 'events') }}
-    where xid < {{ landing_xid('(select to_xid from ' ~ ref('refresh_window') ~ ')') }}
+    where
+        xid >= {{ landing_xid(window.from_xid) }}
+        and xid < {{ landing_xid(window.to_xid) }}
 ),
 
 numbered as (
     select
         *,
-        row_number() over (partition by message_id order by xid, seq) as copy_number
+        row_number() over (partition by event_id order by xid, seq) as copy_number
     from landed
 )
 
 select
-    {{ md5_id('message_id') }} as event_id,
+    event_id,
     message_id,
     xid,
     seq,
@@ -50,4 +59,9 @@ select
     occurred_at,
     received_at
 from numbered
-where copy_number = 1
+where
+    copy_number = 1
+{%- if is_incremental() %}
+    and not exists (select 1 from {{ this }} as known where known.event_id = numbered.event_id)
+{%- endif %}
+-- depends_on: {{ ref('refresh_window') }}

@@ -11,5 +11,7 @@
 select
     to_xid,
     as_of,
-    system_identifier
+    system_identifier,
+    rules_digest,
+    identity_rules_digest
 from {{ ref('refresh_window') }}

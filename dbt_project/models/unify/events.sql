@@ -1,13 +1,45 @@
 -- One row per accepted, deduplicated event.
-with events as (select * from {{ ref('stg_events') }}),
+-- A later run writes what is new and the events whose profile or visit changed, and no others.
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='event_id',
+    indexes=[
+        {'columns': ['event_id'], 'unique': true},
+        {'columns': ['profile_id', 'occurred_at']},
+    ],
+) }}
+{%- set window = run_window() %}
 
-anchored as (select * from {{ ref('int_events__anchored') }}),
+with anchored as (select * from {{ ref('int_events__anchored') }}),
 
 owners as (select * from {{ ref('int_anchors__resolved') }}),
 
 visits as (select * from {{ ref('int_visits__joined') }}),
 
-sessions as (select * from {{ ref('sessions') }})
+restated as (
+    {%- if is_incremental() %}
+    select event_id
+    from anchored
+    where xid >= {{ window.from_xid }}
+    union distinct
+    select anchored.event_id
+    from owners
+    inner join anchored on owners.anchor_id = anchored.anchor_id
+    where owners.moved_in > {{ window.published_xid }}
+    union distinct
+    select anchored.event_id
+    from visits
+    inner join anchored
+        on
+            visits.anchor_id = anchored.anchor_id
+            and anchored.occurred_at between visits.started_at and visits.ended_at
+    where visits.changed_in > {{ window.published_xid }}
+    {%- else %}
+    select event_id
+    from anchored
+    {%- endif %}
+)
 
 select
     events.event_id,
@@ -21,14 +53,14 @@ select
     events.context,
     events.occurred_at,
     events.received_at,
-    sessions.session_id,
+    case when visits.is_session then {{ md5_id('visits.session_message_id') }} end as session_id,
     events.type,
     events.source
-from events
-inner join anchored on events.event_id = anchored.event_id
+from restated
+inner join {{ ref('stg_events') }} as events on restated.event_id = events.event_id
+inner join anchored on restated.event_id = anchored.event_id
 left join owners on anchored.anchor_id = owners.anchor_id
 left join visits
     on
         anchored.anchor_id = visits.anchor_id
         and anchored.visit_message_id = visits.visit_message_id
-left join sessions on {{ md5_id('visits.session_message_id') }} = sessions.session_id

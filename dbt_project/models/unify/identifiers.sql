@@ -1,20 +1,62 @@
 -- One row per identifier ever seen.
--- depends_on: {{ ref('profile_changes') }} compares this table, as it was, with what is new.
-with owning_profiles as (
-    select distinct profile_id
-    from {{ ref('int_anchors__resolved') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='identifier_key',
+    indexes=[
+        {'columns': ['identifier_key'], 'unique': true},
+        {'columns': ['profile_id']},
+        {'columns': ['identifier_value'], 'type': 'hash'},
+    ],
+) }}
+{%- set window = run_window() %}
+{%- set owners = ref('int_anchors__resolved') %}
+{%- set touched = ref('int_profiles__touched') %}
+
+with judged as (select * from {{ ref('int_identifiers__judged') }}),
+
+resolved as (select * from {{ ref('int_identifiers__resolved') }}),
+
+restated as (
+    {%- if is_incremental() %}
+    select identifier_key
+    from judged
+    where changed_in > {{ window.published_xid }}
+    union distinct
+    select identifier_key
+    from resolved
+    where moved_in > {{ window.published_xid }}
+    -- One over its limit leads nowhere once its last own event has found a better owner.
+    union distinct
+    select resolved.identifier_key
+    from {{ touched }} as touched
+    inner join resolved on touched.profile_id = resolved.profile_id
+    inner join judged on resolved.identifier_key = judged.identifier_key
+    where judged.is_over_limit
+    {%- else %}
+    select identifier_key
+    from judged
+    {%- endif %}
 )
 
 select
-    identifiers.identifier_key,
-    identifiers.identifier_type,
-    identifiers.identifier_value,
-    owning_profiles.profile_id,
-    identifiers.first_seen_at,
-    not identifiers.is_linking as is_blocked,
-    identifiers.user_count
-from {{ ref('int_identifiers__judged') }} as identifiers
-left join {{ ref('int_identifiers__resolved') }} as resolved
-    on identifiers.identifier_key = resolved.identifier_key
--- An identifier over its limit names a profile only when events are left that carry nothing better.
-left join owning_profiles on resolved.profile_id = owning_profiles.profile_id
+    judged.identifier_key,
+    judged.identifier_type,
+    judged.identifier_value,
+    -- One over its limit names a profile only when events are left that carry nothing better.
+    case
+        when
+            judged.is_linking
+            or exists (
+                select 1
+                from {{ owners }} as owners
+                where owners.profile_id = resolved.profile_id
+            )
+            then resolved.profile_id
+    end as profile_id,
+    judged.first_seen_at,
+    not judged.is_linking as is_blocked,
+    judged.user_count
+from restated
+inner join judged on restated.identifier_key = judged.identifier_key
+inner join resolved on restated.identifier_key = resolved.identifier_key

@@ -1,16 +1,53 @@
--- One row per anchor that belongs to a profile: its owner is the best identifier it has.
--- One that links beats one over its limit; among those, the type's priority decides.
-{{ config(indexes=[
-    {'columns': ['anchor_id'], 'unique': true},
-    {'columns': ['profile_id']},
-]) }}
+-- One row per anchor: the profile that owns it, through the best identifier it has.
+-- One that links beats one over its limit; then the type's priority decides. Blocked ones own none.
+-- moved_in and previous_profile_id are as in int_identifiers__resolved.
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='anchor_id',
+    indexes=[
+        {'columns': ['anchor_id'], 'unique': true},
+        {'columns': ['profile_id']},
+        {'columns': ['moved_in']},
+    ],
+) }}
+{%- set window = run_window() %}
+{%- set judged = ref('int_identifiers__judged') %}
+{%- set resolved = ref('int_identifiers__resolved') %}
+{%- set touched = ref('int_anchors__touched') %}
 
-with carried as (
+with anchors as (
+    select seen.*
+    from {{ ref('int_anchors__seen') }} as seen
+    {%- if is_incremental() %}
+    where
+        seen.anchor_id in (
+            select anchor_id
+            from {{ touched }}
+            {%- for identifier in carried_identifiers() %}
+            union distinct
+            select carrying.anchor_id
+            from {{ ref('int_anchors__seen') }} as carrying
+            inner join {{ judged }} as judged
+                on carrying.{{ identifier.type }}_key = judged.identifier_key
+            where judged.judged_in > {{ window.published_xid }}
+            union distinct
+            select carrying.anchor_id
+            from {{ ref('int_anchors__seen') }} as carrying
+            inner join {{ resolved }} as resolved
+                on carrying.{{ identifier.type }}_key = resolved.identifier_key
+            where resolved.moved_in > {{ window.published_xid }}
+            {%- endfor %}
+        )
+    {%- endif %}
+),
+
+carried as (
     {%- for identifier in carried_identifiers() %}
     select
         anchor_id,
         {{ identifier.type }}_key as identifier_key
-    from {{ ref('int_anchors__seen') }}
+    from anchors
     where {{ identifier.type }}_key is not null
     {{ "union all" if not loop.last }}
     {%- endfor %}
@@ -25,16 +62,39 @@ ranked as (
             order by identifiers.is_over_limit, identifiers.priority
         ) as choice
     from carried
-    inner join {{ ref('int_identifiers__judged') }} as identifiers
-        on carried.identifier_key = identifiers.identifier_key
+    inner join {{ judged }} as identifiers on carried.identifier_key = identifiers.identifier_key
     where not identifiers.is_blocked
+),
+
+owned as (
+    select
+        anchors.anchor_id,
+        ranked.identifier_key,
+        resolved.profile_id
+    from anchors
+    left join ranked on anchors.anchor_id = ranked.anchor_id and ranked.choice = 1
+    left join {{ resolved }} as resolved on ranked.identifier_key = resolved.identifier_key
 )
 
+{% if is_incremental() %}
 select
-    ranked.anchor_id,
-    ranked.identifier_key,
-    resolved.profile_id
-from ranked
-inner join {{ ref('int_identifiers__resolved') }} as resolved
-    on ranked.identifier_key = resolved.identifier_key
-where ranked.choice = 1
+    owned.anchor_id,
+    owned.identifier_key,
+    owned.profile_id,
+    case
+        when known.moved_in > {{ window.published_xid }} then known.previous_profile_id
+        else known.profile_id
+    end as previous_profile_id,
+    {{ window.to_xid }} as moved_in
+from owned
+left join {{ this }} as known on owned.anchor_id = known.anchor_id
+where known.anchor_id is null or owned.profile_id is distinct from known.profile_id
+{%- else %}
+select
+    owned.anchor_id,
+    owned.identifier_key,
+    owned.profile_id,
+    cast(null as {{ type_uuid() }}) as previous_profile_id,
+    {{ window.to_xid }} as moved_in
+from owned
+{%- endif %}

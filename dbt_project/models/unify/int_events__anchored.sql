@@ -1,8 +1,17 @@
 -- One row per event: the anchor it hangs on, and the anchor's visit that it is part of.
-{{ config(indexes=[
-    {'columns': ['event_id'], 'unique': true},
-    {'columns': ['anchor_id', 'occurred_at']},
-]) }}
+-- A visit is named by the message that began it. Inactivity as long as the timeout ends it.
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='event_id',
+    indexes=[
+        {'columns': ['event_id'], 'unique': true},
+        {'columns': ['anchor_id', 'occurred_at']},
+        {'columns': ['xid']},
+    ],
+) }}
+{%- set window = run_window() %}
+{%- set visits = as_left_by_earlier_runs('int_visits__by_anchor') %}
 
 with blocked_users as (
     select identifier_value
@@ -20,6 +29,7 @@ identified as (
     select
         events.event_id,
         events.message_id,
+        events.xid,
         events.type,
         events.event_type,
         case when blocked_users.identifier_value is null then events.user_id end as user_id,
@@ -31,16 +41,78 @@ identified as (
     from {{ ref('stg_events') }} as events
     left join blocked_users on events.user_id = blocked_users.identifier_value
     left join visit_signals on events.event_type = visit_signals.event_type
+    where events.xid >= {{ window.from_xid }}
 ),
 
-anchored as (
+arrived as (
     select
-        *,
-        {{ anchor_id_of('user_id', 'email', 'phone', 'anonymous_id') }} as anchor_id
+        event_id,
+        message_id,
+        xid,
+        type,
+        event_type,
+        {{ anchor_id_of('user_id', 'email', 'phone', 'anonymous_id') }} as anchor_id,
+        user_id,
+        case when user_id is null then email end as email,
+        case when user_id is null then phone end as phone,
+        case when user_id is null then anonymous_id end as anonymous_id,
+        is_visit_signal,
+        occurred_at
     from identified
 ),
 
--- Inactivity as long as the timeout ends a visit.
+{%- if is_incremental() %}
+
+first_arrived as (
+    select
+        anchor_id,
+        min(occurred_at) as occurred_at
+    from arrived
+    where anchor_id is not null
+    group by anchor_id
+),
+
+-- Where an anchor's visits may change: from the one on that the earliest of its new events may join.
+changing as (
+    select
+        first_arrived.anchor_id,
+        coalesce(max(visits.started_at), min(first_arrived.occurred_at)) as changes_from
+    from first_arrived
+    left join {{ visits }} as visits
+        on
+            first_arrived.anchor_id = visits.anchor_id
+            and first_arrived.occurred_at >= visits.started_at
+    group by first_arrived.anchor_id
+),
+
+anchored as (
+    select * from arrived
+    union all
+    select
+        known.event_id,
+        known.message_id,
+        known.xid,
+        known.type,
+        known.event_type,
+        known.anchor_id,
+        known.user_id,
+        known.email,
+        known.phone,
+        known.anonymous_id,
+        known.is_visit_signal,
+        known.occurred_at
+    from changing
+    inner join {{ this }} as known
+        on
+            changing.anchor_id = known.anchor_id
+            and changing.changes_from <= known.occurred_at
+    where not exists (select 1 from arrived where arrived.event_id = known.event_id)
+),
+{%- else %}
+
+anchored as (select * from arrived),
+{%- endif %}
+
 separated as (
     select
         *,
@@ -68,16 +140,16 @@ numbered as (
 select
     event_id,
     message_id,
+    xid,
     type,
     event_type,
     anchor_id,
     user_id,
-    case when user_id is null then email end as email,
-    case when user_id is null then phone end as phone,
-    case when user_id is null then anonymous_id end as anonymous_id,
+    email,
+    phone,
+    anonymous_id,
     is_visit_signal,
     occurred_at,
-    -- Named by the message that began it.
     case
         when anchor_id is not null
             then min(case when starts_visit then message_id end)

@@ -1,5 +1,11 @@
 -- One row per order or refund event: the order it speaks of and its amount, converted.
-{{ config(indexes=[{'columns': ['event_id'], 'unique': true}]) }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='event_id',
+    indexes=[{'columns': ['event_id'], 'unique': true}, {'columns': ['problem']}],
+) }}
+{%- set window = run_window() %}
 
 with semantics as (
     select *
@@ -34,6 +40,7 @@ stated as (
         ) as currency
     from {{ ref('stg_events') }} as events
     inner join semantics on events.event_type = semantics.event_type
+    where events.xid >= {{ window.from_xid }}
 ),
 
 read as (

@@ -1,5 +1,11 @@
--- One row per distinct set of identifiers that events carried together.
-with events as (select * from {{ ref('stg_events') }}),
+-- One row per distinct set of identifiers that events new to this run carried together.
+{%- set window = run_window() %}
+
+with events as (
+    select *
+    from {{ ref('stg_events') }}
+    where xid >= {{ window.from_xid }}
+),
 
 tuples as (
     select

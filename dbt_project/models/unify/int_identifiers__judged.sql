@@ -1,5 +1,17 @@
 -- One row per identifier ever seen, blocked ones included: its first landing, and if it may link.
-{{ config(indexes=[{'columns': ['identifier_key'], 'unique': true}]) }}
+-- judged_in is the run in which it appeared or the judgement last changed; changed_in any change.
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='identifier_key',
+    indexes=[
+        {'columns': ['identifier_key'], 'unique': true},
+        {'columns': ['judged_in']},
+        {'columns': ['changed_in']},
+        {'columns': ['is_blocked']},
+    ],
+) }}
+{%- set window = run_window() %}
 
 with tuples as (select * from {{ ref('int_identifiers__carried_together') }}),
 
@@ -40,6 +52,17 @@ seen as (
     {%- endfor %}
 ),
 
+{%- if is_incremental() %}
+
+known as (
+    select known.*
+    from {{ this }} as known
+    {%- if not window.has_new_identity_rules %}
+    where known.identifier_key in (select seen.identifier_key from seen)
+    {%- endif %}
+),
+{%- endif %}
+
 identifiers as (
     select
         identifier_key,
@@ -47,11 +70,23 @@ identifiers as (
         identifier_value,
         min(landing) as landing,
         min(first_seen_at) as first_seen_at
-    from seen
+    from (
+        select * from seen
+        {%- if is_incremental() %}
+        union all
+        select
+            identifier_key,
+            identifier_type,
+            identifier_value,
+            landing,
+            first_seen_at
+        from known
+        {%- endif %}
+    ) as occurrences
     group by identifier_key, identifier_type, identifier_value
 ),
 
-judged as (
+blocked_judged as (
     select
         identifiers.*,
         types.priority,
@@ -67,26 +102,68 @@ judged as (
 -- An alias is a statement that two ids are one person; it says nothing about sharing.
 user_counts as (
     select
-        case when links.node_a = links.user_key then links.node_b else links.node_a end
-            as identifier_key,
+        sides.identifier_key,
         count(*) as user_count
-    from {{ ref('int_identifiers__linked') }} as links
-    inner join judged as known_users on links.user_key = known_users.identifier_key
-    where links.kind = 'carried' and not known_users.is_blocked
-    group by case when links.node_a = links.user_key then links.node_b else links.node_a end
+    from (
+        {%- for side in ['node_a', 'node_b'] %}
+        select
+            links.{{ side }} as identifier_key,
+            links.user_key
+        from {{ ref('int_identifiers__linked') }} as links
+        inner join blocked_judged on links.{{ side }} = blocked_judged.identifier_key
+        where links.kind = 'carried' and links.{{ side }} <> links.user_key
+        {{ "union all" if not loop.last }}
+        {%- endfor %}
+    ) as sides
+    left join blocked_judged as judged_users on sides.user_key = judged_users.identifier_key
+    {%- if is_incremental() %}
+    left join {{ this }} as known_users on sides.user_key = known_users.identifier_key
+    where not coalesce(judged_users.is_blocked, known_users.is_blocked)
+    {%- else %}
+    where not judged_users.is_blocked
+    {%- endif %}
+    group by sides.identifier_key
+),
+
+judged as (
+    select
+        blocked_judged.identifier_key,
+        blocked_judged.identifier_type,
+        blocked_judged.identifier_value,
+        blocked_judged.priority,
+        blocked_judged.landing,
+        blocked_judged.first_seen_at,
+        blocked_judged.is_blocked,
+        coalesce(user_counts.user_count, 0) as user_count,
+        coalesce(user_counts.user_count > blocked_judged.max_user_ids, false) as is_over_limit,
+        not blocked_judged.is_blocked
+        and coalesce(user_counts.user_count <= blocked_judged.max_user_ids, true) as is_linking
+    from blocked_judged
+    left join user_counts on blocked_judged.identifier_key = user_counts.identifier_key
 )
 
+{% if is_incremental() %}
 select
-    judged.identifier_key,
-    judged.identifier_type,
-    judged.identifier_value,
-    judged.priority,
-    judged.landing,
-    judged.first_seen_at,
-    judged.is_blocked,
-    coalesce(user_counts.user_count, 0) as user_count,
-    coalesce(user_counts.user_count > judged.max_user_ids, false) as is_over_limit,
-    not judged.is_blocked
-    and coalesce(user_counts.user_count <= judged.max_user_ids, true) as is_linking
+    judged.*,
+    case
+        when
+            known.is_blocked = judged.is_blocked and known.is_over_limit = judged.is_over_limit
+            then known.judged_in
+        else {{ window.to_xid }}
+    end as judged_in,
+    {{ window.to_xid }} as changed_in
 from judged
-left join user_counts on judged.identifier_key = user_counts.identifier_key
+left join known on judged.identifier_key = known.identifier_key
+where
+    known.identifier_key is null
+    or known.first_seen_at <> judged.first_seen_at
+    or known.user_count <> judged.user_count
+    or known.is_blocked <> judged.is_blocked
+    or known.is_over_limit <> judged.is_over_limit
+{%- else %}
+select
+    judged.*,
+    {{ window.to_xid }} as judged_in,
+    {{ window.to_xid }} as changed_in
+from judged
+{%- endif %}

@@ -1,9 +1,12 @@
 -- One row per pair of identifiers that an event carried together, or that an alias call joined.
 -- All pairs of an event are kept, so that taking one identifier out loses no other link.
 {{ config(
+    materialized='incremental',
+    incremental_strategy='append',
     indexes=[
         {'columns': ['node_a', 'node_b', 'kind'], 'unique': true},
         {'columns': ['node_b']},
+        {'columns': ['landing']},
     ],
 ) }}
 
@@ -38,14 +41,30 @@ pairs as (
         and user_id_key <> aliased_{{ identifier.type }}_key
     {{ "union all" if not loop.last }}
     {%- endfor %}
+),
+
+links as (
+    select
+        least(key_a, key_b) as node_a,
+        greatest(key_a, key_b) as node_b,
+        -- The side that is a user_id and counts towards the other's limit; null when neither does.
+        min(user_key) as user_key,
+        kind,
+        min(landing) as landing
+    from pairs
+    group by least(key_a, key_b), greatest(key_a, key_b), kind
 )
 
-select
-    least(key_a, key_b) as node_a,
-    greatest(key_a, key_b) as node_b,
-    -- The side that is a user_id and counts towards the other's limit; null when neither does.
-    min(user_key) as user_key,
-    kind,
-    min(landing) as landing
-from pairs
-group by least(key_a, key_b), greatest(key_a, key_b), kind
+select *
+from links
+{%- if is_incremental() %}
+where
+    not exists (
+        select 1
+        from {{ this }} as known
+        where
+            known.node_a = links.node_a
+            and known.node_b = links.node_b
+            and known.kind = links.kind
+    )
+{%- endif %}

@@ -1,42 +1,161 @@
--- One row per identifier that may own something: the profile it belongs to.
--- The oldest of a component names the profile. One over its limit is a profile of its own.
-{{ config(indexes=[
-    {'columns': ['identifier_key'], 'unique': true},
-    {'columns': ['profile_id']},
-]) }}
+-- One row per identifier: the root of its component, and the profile that the root names.
+-- The root is the oldest member. One over its limit is its own root; a blocked one has none.
+-- moved_in is the run in which the profile last changed, previous_profile_id what was published.
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='identifier_key',
+    indexes=[
+        {'columns': ['identifier_key'], 'unique': true},
+        {'columns': ['root_key']},
+        {'columns': ['profile_id']},
+        {'columns': ['moved_in']},
+    ],
+) }}
+{%- set window = run_window() %}
+{%- set loose_identifiers = ref('int_identifiers__loose') %}
+{%- set earlier = as_left_by_earlier_runs('int_identifiers__resolved') %}
 
-with identifiers as (
-    select *
-    from {{ ref('int_identifiers__judged') }}
-    where not is_blocked
+with judged as (select * from {{ ref('int_identifiers__judged') }}),
+
+starting_groups as (select * from {{ ref('int_identifiers__grouped') }}),
+
+components as (
+    select
+        starting_groups.identifier_key,
+        starting_groups.group_key,
+        coalesce(contracted.component, starting_groups.group_key) as component
+    from starting_groups
+    left join {{ ref('int_identifiers__contracted') }} as contracted
+        on starting_groups.group_key = contracted.node
 ),
 
-grouped as (
+-- Of a component that stands only the root can be the oldest of what it becomes part of.
+candidates as (
+    {%- if is_incremental() %}
+    select distinct
+        component,
+        group_key as identifier_key
+    from components
+    {%- else %}
     select
-        identifiers.*,
-        coalesce(components.component, user_groups.group_key, identifiers.identifier_key)
-            as component
-    from identifiers
-    left join {{ ref('int_identifiers__grouped_by_user') }} as user_groups
-        on identifiers.identifier_key = user_groups.identifier_key
-    left join {{ ref('int_identifiers__contracted') }} as components
-        on user_groups.group_key = components.node
+        component,
+        identifier_key
+    from components
+    {%- endif %}
 ),
 
 ranked as (
     select
-        component,
-        identifier_type,
-        identifier_value,
+        candidates.component,
+        candidates.identifier_key,
         row_number() over (
-            partition by component
-            order by landing, priority, {{ in_byte_order('identifier_value') }}
+            partition by candidates.component
+            order by judged.landing, judged.priority, {{ in_byte_order('judged.identifier_value') }}
         ) as age_rank
-    from grouped
+    from candidates
+    inner join judged on candidates.identifier_key = judged.identifier_key
+),
+
+roots as (
+    select
+        component,
+        identifier_key as root_key
+    from ranked
+    where age_rank = 1
+),
+
+rooted as (
+    {%- if is_incremental() %}
+    select
+        components.identifier_key,
+        roots.root_key
+    from components
+    inner join {{ loose_identifiers }} as loose
+        on components.identifier_key = loose.identifier_key
+    inner join roots on components.component = roots.component
+    union all
+    select
+        members.identifier_key,
+        losing.root_key
+    from (
+        select distinct
+            components.group_key,
+            roots.root_key
+        from components
+        inner join roots on components.component = roots.component
+        left join {{ loose_identifiers }} as loose
+            on components.identifier_key = loose.identifier_key
+        where loose.identifier_key is null and components.group_key <> roots.root_key
+    ) as losing
+    inner join {{ this }} as members on losing.group_key = members.root_key
+    where
+        not exists (
+            select 1
+            from {{ loose_identifiers }} as loose
+            where loose.identifier_key = members.identifier_key
+        )
+    {%- else %}
+    select
+        components.identifier_key,
+        roots.root_key
+    from components
+    inner join roots on components.component = roots.component
+    {%- endif %}
+    union all
+    select
+        identifier_key,
+        case when not is_blocked then identifier_key end as root_key
+    from judged
+    where
+        not is_linking
+    {%- if is_incremental() %}
+        and judged_in > {{ window.published_xid }}
+    {%- endif %}
+),
+
+resolved as (
+    select
+        rooted.identifier_key,
+        rooted.root_key,
+        case
+            when rooted.root_key is not null
+                then {{ profile_id_of('roots.identifier_type', 'roots.identifier_value') }}
+        end as profile_id
+    from rooted
+    left join judged as roots on rooted.root_key = roots.identifier_key
 )
 
+{% if earlier %}
 select
-    grouped.identifier_key,
-    {{ profile_id_of('oldest.identifier_type', 'oldest.identifier_value') }} as profile_id
-from grouped
-inner join ranked as oldest on grouped.component = oldest.component and oldest.age_rank = 1
+    resolved.identifier_key,
+    resolved.root_key,
+    resolved.profile_id,
+    case
+        when {{ window.published_xid }} > 0 and earlier.moved_in > {{ window.published_xid }}
+            then earlier.previous_profile_id
+        else earlier.profile_id
+    end as previous_profile_id,
+    case
+        when
+            earlier.identifier_key is not null
+            and resolved.profile_id is not distinct from earlier.profile_id
+            then earlier.moved_in
+        else {{ window.to_xid }}
+    end as moved_in
+from resolved
+left join {{ earlier }} as earlier on resolved.identifier_key = earlier.identifier_key
+{%- else %}
+select
+    resolved.identifier_key,
+    resolved.root_key,
+    resolved.profile_id,
+    cast(null as {{ type_uuid() }}) as previous_profile_id,
+    {{ window.to_xid }} as moved_in
+from resolved
+{%- endif %}
+{%- if is_incremental() %}
+where
+    earlier.identifier_key is null
+    or resolved.root_key is distinct from earlier.root_key
+{%- endif %}

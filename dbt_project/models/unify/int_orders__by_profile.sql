@@ -1,7 +1,25 @@
 -- One row per profile and order: once, however often it was sent, less what was refunded.
-{{ config(indexes=[{'columns': ['profile_id', 'order_key'], 'unique': true}]) }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_touched',
+    meta={'touched': 'int_profiles__touched', 'touched_key': 'profile_id'},
+    indexes=[
+        {'columns': ['profile_id', 'order_key'], 'unique': true},
+    ],
+) }}
+{%- set touched = ref('int_profiles__touched') %}
 
-with copies as (
+with owners as (
+    select *
+    from {{ ref('int_anchors__resolved') }}
+    where
+        profile_id is not null
+    {%- if is_incremental() %}
+        and profile_id in (select touched.profile_id from {{ touched }} as touched)
+    {%- endif %}
+),
+
+copies as (
     select
         owners.profile_id,
         orders.*,
@@ -13,7 +31,7 @@ with copies as (
                 {{ in_byte_order('orders.message_id') }}
         ) as copy_number
     from {{ ref('int_orders__by_anchor') }} as orders
-    inner join {{ ref('int_anchors__resolved') }} as owners on orders.anchor_id = owners.anchor_id
+    inner join owners on orders.anchor_id = owners.anchor_id
 ),
 
 orders as (
@@ -28,7 +46,7 @@ refunded as (
         orders.order_key,
         sum(coalesce(refunds.amount_usd, orders.amount_usd)) as amount_usd
     from {{ ref('int_refunds__by_anchor') }} as refunds
-    inner join {{ ref('int_anchors__resolved') }} as owners on refunds.anchor_id = owners.anchor_id
+    inner join owners on refunds.anchor_id = owners.anchor_id
     inner join orders
         on owners.profile_id = orders.profile_id and refunds.order_key = orders.order_key
     group by orders.profile_id, orders.order_key

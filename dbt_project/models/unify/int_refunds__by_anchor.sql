@@ -1,17 +1,24 @@
 -- One row per refund: the order it takes back, and how much of it; no amount means all of it.
-{{ config(indexes=[
-    {'columns': ['message_id'], 'unique': true},
-    {'columns': ['anchor_id']},
-]) }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='message_id',
+    indexes=[
+        {'columns': ['message_id'], 'unique': true},
+        {'columns': ['anchor_id']},
+    ],
+) }}
+{%- set window = run_window() %}
 
 select
     anchored.anchor_id,
     valued.order_key,
     valued.message_id,
     valued.amount_usd
-from {{ ref('int_events__valued') }} as valued
-inner join {{ ref('int_events__anchored') }} as anchored on valued.event_id = anchored.event_id
+from {{ ref('int_events__anchored') }} as anchored
+inner join {{ ref('int_events__valued') }} as valued on anchored.event_id = valued.event_id
 where
-    valued.meaning = 'refund'
+    anchored.xid >= {{ window.from_xid }}
+    and valued.meaning = 'refund'
     and valued.problem is null
     and anchored.anchor_id is not null

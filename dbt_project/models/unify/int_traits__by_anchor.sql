@@ -1,5 +1,11 @@
 -- One row per anchor and trait: the value last written, by the time of the event.
-{{ config(indexes=[{'columns': ['anchor_id', 'trait_key'], 'unique': true}]) }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key=['anchor_id', 'trait_key'],
+    indexes=[{'columns': ['anchor_id', 'trait_key'], 'unique': true}],
+) }}
+{%- set window = run_window() %}
 
 with identifies as (
     select
@@ -10,7 +16,10 @@ with identifies as (
         {{ json_object_of('events.context', 'traits') }} as context_traits
     from {{ ref('stg_events') }} as events
     inner join {{ ref('int_events__anchored') }} as anchored on events.event_id = anchored.event_id
-    where events.type = 'identify' and anchored.anchor_id is not null
+    where
+        events.xid >= {{ window.from_xid }}
+        and events.type = 'identify'
+        and anchored.anchor_id is not null
 ),
 
 -- Some SDKs state traits in the context only; where both are given, the call's own traits win.
@@ -32,6 +41,18 @@ written as (
         entries.entry_value,
         2 as precedence
     from identifies, {{ json_entries('identifies.context_traits', 'entries') }}
+    {%- if is_incremental() %}
+    union all
+    select
+        known.anchor_id,
+        known.message_id,
+        known.occurred_at,
+        known.trait_key,
+        known.trait_value,
+        3 as precedence
+    from {{ this }} as known
+    where known.anchor_id in (select identifies.anchor_id from identifies)
+    {%- endif %}
 ),
 
 ranked as (

@@ -1,6 +1,17 @@
 -- One row per anchor's visit: the session of the profile that it is part of.
 -- Runs of several anchors (devices, say) that overlap or follow closely are one session.
-{{ config(indexes=[{'columns': ['anchor_id', 'visit_message_id'], 'unique': true}]) }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_touched',
+    meta={'touched': 'int_profiles__touched', 'touched_key': 'profile_id'},
+    indexes=[
+        {'columns': ['anchor_id', 'visit_message_id'], 'unique': true},
+        {'columns': ['profile_id']},
+        {'columns': ['changed_in']},
+    ],
+) }}
+{%- set touched = ref('int_profiles__touched') %}
+{%- set window = run_window() %}
 
 with visits as (
     select
@@ -8,6 +19,11 @@ with visits as (
         owners.profile_id
     from {{ ref('int_visits__by_anchor') }} as visits
     inner join {{ ref('int_anchors__resolved') }} as owners on visits.anchor_id = owners.anchor_id
+    where
+        owners.profile_id is not null
+    {%- if is_incremental() %}
+        and owners.profile_id in (select touched.profile_id from {{ touched }} as touched)
+    {%- endif %}
 ),
 
 separated as (
@@ -33,16 +49,45 @@ numbered as (
             rows between unbounded preceding and current row
         ) as session_number
     from separated
+),
+
+joined as (
+    select
+        anchor_id,
+        visit_message_id,
+        profile_id,
+        started_at,
+        ended_at,
+        event_count,
+        min(case when starts_session then visit_message_id end)
+            over (partition by profile_id, session_number) as session_message_id,
+        sum(visit_signal_count) over (partition by profile_id, session_number) > 0 as is_session
+    from numbered
 )
 
+{% if is_incremental() %}
 select
-    anchor_id,
-    visit_message_id,
-    profile_id,
-    started_at,
-    ended_at,
-    event_count,
-    visit_signal_count,
-    min(case when starts_session then visit_message_id end)
-        over (partition by profile_id, session_number) as session_message_id
-from numbered
+    joined.*,
+    -- Its events have to say something else than before.
+    case
+        when
+            known.profile_id = joined.profile_id
+            and known.session_message_id = joined.session_message_id
+            and known.is_session = joined.is_session
+            and known.started_at = joined.started_at
+            and known.ended_at = joined.ended_at
+            and known.event_count = joined.event_count
+            then known.changed_in
+        else {{ window.to_xid }}
+    end as changed_in
+from joined
+left join {{ this }} as known
+    on
+        joined.anchor_id = known.anchor_id
+        and joined.visit_message_id = known.visit_message_id
+{%- else %}
+select
+    joined.*,
+    {{ window.to_xid }} as changed_in
+from joined
+{%- endif %}

@@ -1,64 +1,69 @@
 -- One row per run and pair of profiles, the first of which gave identifiers to the second.
--- Kept for ever, full refreshes included: it compares what was published with what is new.
+-- Kept for ever, full refreshes included: it says what was published and then changed.
 {{ config(
     materialized='incremental',
     full_refresh=false,
     incremental_strategy='append',
+    pre_hook="{{ forget_unpublished_rows() }}",
     indexes=[
         {'columns': ['run', 'old_profile_id', 'profile_id'], 'unique': true},
         {'columns': ['old_profile_id']},
         {'columns': ['profile_id']},
     ],
 ) }}
-{%- set published = load_relation(this.incorporate(path={'identifier': 'identifiers'})) %}
+{%- set window = run_window() %}
 
-with published as (
-    {%- if published %}
-    select
-        identifier_type,
-        identifier_value,
-        profile_id
-    from {{ published }}
-    where profile_id is not null
-    {%- else %}
-    select
-        identifier_type,
-        identifier_value,
-        {{ md5_id('identifier_value') }} as profile_id
-    from {{ ref('int_identifiers__judged') }}
-    where false
-    {%- endif %}
-),
+with judged as (select * from {{ ref('int_identifiers__judged') }}),
 
-members as (
+resolved as (select * from {{ ref('int_identifiers__resolved') }}),
+
+moved as (
     select
-        identifiers.identifier_key,
-        identifiers.is_linking,
-        identifiers.is_over_limit,
-        published.profile_id as old_profile_id,
-        resolved.profile_id
-    from {{ ref('int_identifiers__judged') }} as identifiers
-    left join {{ ref('int_identifiers__resolved') }} as resolved
-        on identifiers.identifier_key = resolved.identifier_key
-    left join published
-        on
-            identifiers.identifier_type = published.identifier_type
-            and identifiers.identifier_value = published.identifier_value
+        resolved.*,
+        judged.is_linking,
+        judged.is_over_limit
+    from resolved
+    inner join judged on resolved.identifier_key = judged.identifier_key
+    where resolved.moved_in > {{ window.published_xid }}
 ),
 
 moves as (
     select distinct
-        old_profile_id,
+        previous_profile_id as old_profile_id,
         profile_id
-    from members
-    where old_profile_id is not null and profile_id is not null
+    from moved
+    where
+        previous_profile_id is not null
+        and profile_id is not null
+        and previous_profile_id <> profile_id
+),
+
+-- Where the identifiers of those profiles were before and are now, whether they moved or stayed.
+whereabouts as (
+    select
+        previous_profile_id as old_profile_id,
+        profile_id
+    from moved
+    where previous_profile_id is not null
+    union distinct
+    select
+        stayed.profile_id as old_profile_id,
+        stayed.profile_id
+    from resolved as stayed
+    where
+        stayed.moved_in <= {{ window.published_xid }}
+        and stayed.profile_id in (
+            select moves.old_profile_id from moves
+            union all
+            select moves.profile_id from moves
+        )
 ),
 
 old_profiles as (
     select
         old_profile_id,
-        count(*) as successor_count
-    from moves
+        count(profile_id) as successor_count
+    from whereabouts
     group by old_profile_id
 ),
 
@@ -74,54 +79,75 @@ changes as (
     from moves
     inner join old_profiles on moves.old_profile_id = old_profiles.old_profile_id
     left join old_profiles as known on moves.profile_id = known.old_profile_id
-    where moves.old_profile_id <> moves.profile_id
 ),
 
-directed_links as (
+-- What joined two profiles: the first link that leads from the old one to somebody else.
+links_of_moved as (
+    {%- for near_side, far_side in [('node_a', 'node_b'), ('node_b', 'node_a')] %}
     select
-        node_a as from_node,
-        node_b as to_node,
-        kind,
-        landing
-    from {{ ref('int_identifiers__linked') }}
-    union all
-    select
-        node_b,
-        node_a,
-        kind,
-        landing
-    from {{ ref('int_identifiers__linked') }}
+        near.previous_profile_id as old_profile_id,
+        near.profile_id,
+        links.{{ far_side }} as far_key,
+        links.landing
+    from moved as near
+    inner join changes
+        on
+            near.previous_profile_id = changes.old_profile_id
+            and near.profile_id = changes.profile_id
+    inner join {{ ref('int_identifiers__linked') }} as links
+        on near.identifier_key = links.{{ near_side }}
+    where changes.kind = 'merge' and near.is_linking
+    {{ "union all" if not loop.last }}
+    {%- endfor %}
 ),
 
--- What joined two profiles: the first link that leads out of the old one.
 joining as (
     select
-        near.old_profile_id,
-        near.profile_id,
-        min(links.landing) as landing
-    from members as near
-    inner join changes
-        on near.old_profile_id = changes.old_profile_id and near.profile_id = changes.profile_id
-    inner join directed_links as links on near.identifier_key = links.from_node
-    inner join members as far on links.to_node = far.identifier_key
+        links_of_moved.old_profile_id,
+        links_of_moved.profile_id,
+        min(links_of_moved.landing) as landing
+    from links_of_moved
+    inner join judged as far_judged on links_of_moved.far_key = far_judged.identifier_key
+    inner join resolved as far on links_of_moved.far_key = far.identifier_key
     where
-        changes.kind = 'merge'
-        and near.is_linking
-        and far.is_linking
-        and (far.old_profile_id is null or far.old_profile_id <> near.old_profile_id)
-    group by near.old_profile_id, near.profile_id
+        far_judged.is_linking
+        and case
+            when far.moved_in > {{ window.published_xid }} then far.previous_profile_id
+            else far.profile_id
+        end is distinct from links_of_moved.old_profile_id
+    group by links_of_moved.old_profile_id, links_of_moved.profile_id
 ),
 
 -- What parted them: the last user seen with an identifier that is now over its limit.
+newly_over_limit as (
+    select
+        judged.identifier_key,
+        case
+            when resolved.moved_in > {{ window.published_xid }} then resolved.previous_profile_id
+            else resolved.profile_id
+        end as old_profile_id
+    from judged
+    inner join resolved on judged.identifier_key = resolved.identifier_key
+    where judged.judged_in > {{ window.published_xid }} and judged.is_over_limit
+),
+
 parting as (
     select
-        near.old_profile_id,
-        max(links.landing) as landing
-    from members as near
-    inner join changes on near.old_profile_id = changes.old_profile_id
-    inner join directed_links as links on near.identifier_key = links.from_node
-    where changes.kind <> 'merge' and near.is_over_limit and links.kind = 'carried'
-    group by near.old_profile_id
+        old_profile_id,
+        max(landing) as landing
+    from (
+        {%- for side in ['node_a', 'node_b'] %}
+        select
+            newly_over_limit.old_profile_id,
+            links.landing
+        from newly_over_limit
+        inner join {{ ref('int_identifiers__linked') }} as links
+            on newly_over_limit.identifier_key = links.{{ side }}
+        where links.kind = 'carried'
+        {{ "union all" if not loop.last }}
+        {%- endfor %}
+    ) as shared_links
+    group by old_profile_id
 )
 
 select
@@ -137,17 +163,9 @@ left join joining
     on
         changes.old_profile_id = joining.old_profile_id
         and changes.profile_id = joining.profile_id
-left join parting on changes.old_profile_id = parting.old_profile_id
+left join parting
+    on changes.old_profile_id = parting.old_profile_id and changes.kind <> 'merge'
 left join {{ ref('stg_events') }} as events
     on
-        coalesce(joining.landing, parting.landing)
-        = {{ landing_position('events.xid', 'events.seq') }}
-{%- if is_incremental() %}
--- A run that ended between this table and the published identifiers has left its changes here.
-left join {{ this }} as recorded
-    on
-        changes.old_profile_id = recorded.old_profile_id
-        and changes.profile_id = recorded.profile_id
-        and recorded.run > runs.from_xid
-where recorded.run is null
-{%- endif %}
+        {{ xid_of_position('coalesce(joining.landing, parting.landing)') }} = events.xid
+        and {{ seq_of_position('coalesce(joining.landing, parting.landing)') }} = events.seq

@@ -1,5 +1,29 @@
 -- One row per profile.
-with owners as (select * from {{ ref('int_anchors__resolved') }}),
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_touched',
+    meta={'touched': 'int_profiles__touched', 'touched_key': 'profile_id'},
+    indexes=[
+        {'columns': ['profile_id'], 'unique': true},
+        {'columns': ['user_id']},
+        {'columns': ['email']},
+        {'columns': ['last_event_at']},
+    ],
+) }}
+{%- set touched = ref('int_profiles__touched') %}
+
+with touched as (
+    select profile_id
+    from {{ touched }}
+),
+
+owners as (
+    select
+        owners.anchor_id,
+        owners.profile_id
+    from {{ ref('int_anchors__resolved') }} as owners
+    inner join touched on owners.profile_id = touched.profile_id
+),
 
 seen as (
     select
@@ -26,6 +50,7 @@ ranked_identifiers as (
     from {{ ref('int_identifiers__judged') }} as identifiers
     inner join {{ ref('int_identifiers__resolved') }} as resolved
         on identifiers.identifier_key = resolved.identifier_key
+    inner join touched on resolved.profile_id = touched.profile_id
 ),
 
 current_identifiers as (
@@ -72,28 +97,37 @@ traits as (
 
 orders as (
     select
-        profile_id,
+        orders.profile_id,
         count(*) as total_orders,
-        coalesce(sum(net_amount_usd), 0) as total_spend,
-        sum(case when {{ in_rolling_window(day_of('ordered_at')) }} then 1 else 0 end)
+        coalesce(sum(orders.net_amount_usd), 0) as total_spend,
+        sum(case when {{ in_rolling_window(day_of('orders.ordered_at')) }} then 1 else 0 end)
             as orders_30d,
         coalesce(
-            sum(case when {{ in_rolling_window(day_of('ordered_at')) }} then net_amount_usd end), 0
+            sum(
+                case
+                    when {{ in_rolling_window(day_of('orders.ordered_at')) }}
+                        then orders.net_amount_usd
+                end
+            ),
+            0
         ) as spend_30d,
-        round(avg(net_amount_usd), 2) as average_order_value,
-        min(ordered_at) as first_order_at,
-        max(ordered_at) as last_order_at
-    from {{ ref('int_orders__by_profile') }}
-    group by profile_id
+        round(avg(orders.net_amount_usd), 2) as average_order_value,
+        min(orders.ordered_at) as first_order_at,
+        max(orders.ordered_at) as last_order_at
+    from {{ ref('int_orders__by_profile') }} as orders
+    inner join touched on orders.profile_id = touched.profile_id
+    group by orders.profile_id
 ),
 
 visits as (
     select
-        profile_id,
+        sessions.profile_id,
         count(*) as visit_count,
-        sum(case when {{ in_rolling_window(day_of('started_at')) }} then 1 else 0 end) as visits_30d
-    from {{ ref('sessions') }}
-    group by profile_id
+        sum(case when {{ in_rolling_window(day_of('sessions.started_at')) }} then 1 else 0 end)
+            as visits_30d
+    from {{ ref('sessions') }} as sessions
+    inner join touched on sessions.profile_id = touched.profile_id
+    group by sessions.profile_id
 )
 
 select

@@ -1,0 +1,86 @@
+{#
+    What a run has to do, for models that build on what earlier runs left.
+
+    from_xid       events that landed in this transaction or later are new to this run; 0 in a full run
+    to_xid         the run's upper bound
+    published_xid  up to where the last complete run answered: rows of state that are stamped with a
+                   later run were written since, by this run or by one that did not end
+    ...            see the model refresh_window
+
+    A run that ended early is made good by the next one: it starts from the same published_xid, and
+    doing a step twice changes nothing.
+#}
+{% macro run_window() %}
+    {% set unknown = {
+        'from_xid': 0, 'to_xid': 0, 'published_xid': 0,
+        'has_new_identity_rules': true, 'published_on': none, 'as_of_on': none,
+    } %}
+    {# Not ref(): dbt asks should_full_refresh() also for models that do not name refresh_window. #}
+    {% set window = adapter.get_relation(
+        target.database, generate_schema_name('collect', none), 'refresh_window'
+    ) if execute else none %}
+    {% if not window %}
+        {# Parsing, or compiling before anything was built. #}
+        {{ return(unknown) }}
+    {% endif %}
+    {% set row = run_query('select * from ' ~ window).rows[0] %}
+    {{ return({
+        'from_xid': row['from_xid'],
+        'to_xid': row['to_xid'],
+        'published_xid': row['published_xid'],
+        'has_new_identity_rules': row['has_new_identity_rules'],
+        'published_on': row['published_on'],
+        'as_of_on': row['as_of_on'],
+    }) }}
+{% endmacro %}
+
+{# dbt asks this wherever it decides between building afresh and adding. Beside its own flag, collect
+   and unify are built in full when there is nothing published to build on, or when rules changed that
+   reach every event. #}
+{% macro should_full_refresh() %}
+    {% set configured = config.get('full_refresh') %}
+    {% if configured is not none %}
+        {{ return(configured) }}
+    {% endif %}
+    {% if model.resource_type != 'model' or model.fqn[1] not in ('collect', 'unify') %}
+        {{ return(flags.FULL_REFRESH) }}
+    {% endif %}
+    {{ return(flags.FULL_REFRESH or run_window().from_xid == 0) }}
+{% endmacro %}
+
+{# Incremental strategy: rows whose key is in the table named by meta.touched give way to those that
+   the model selects. Unlike delete+insert this also removes rows that have no successor. #}
+{% macro get_incremental_replace_touched_sql(arg_dict) %}
+    {% set key = config.get('meta')['touched_key'] %}
+    {% set touched = arg_dict['target_relation'].incorporate(
+        path={'identifier': config.get('meta')['touched']}, type='table'
+    ) %}
+    {% set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) %}
+    delete from {{ arg_dict['target_relation'] }}
+    where {{ key }} in (select {{ key }} from {{ touched }});
+
+    insert into {{ arg_dict['target_relation'] }} ({{ columns }})
+    select {{ columns }}
+    from {{ arg_dict['temp_relation'] }}
+{% endmacro %}
+
+{# Hook of a model on its own table, whose rows carry their run: what a run that did not end had
+   written goes, because this run finds it again. #}
+{% macro forget_unpublished_rows() %}
+    {%- set window = run_window() -%}
+    {%- if is_incremental() and window.published_xid > 0 -%}
+    delete from {{ this }} where run > {{ window.published_xid }}
+    {%- endif -%}
+{% endmacro %}
+
+{# Days whose events are in the rolling window of one of two days and not of the other: a list of
+   {first, end}, the end not included. #}
+{% macro days_that_change_sides(day, other_day) %}
+    {% set earlier, later = [day, other_day] | sort %}
+    {% set length = modules.datetime.timedelta(days=var('rolling_window_days')) %}
+    {% set next_day = modules.datetime.timedelta(days=1) %}
+    {{ return([
+        {'first': earlier + next_day - length, 'end': [later + next_day - length, earlier + next_day] | min},
+        {'first': [earlier + next_day, later + next_day - length] | max, 'end': later + next_day},
+    ]) }}
+{% endmacro %}
