@@ -65,6 +65,7 @@ def deliver(
     ):
         snapshot.isolation_level = IsolationLevel.REPEATABLE_READ
         snapshot.read_only = True
+        snapshot.execute("set timezone = 'UTC'")
         audience = _find(snapshot, audience_key)
         _close_abandoned(log, destination.name, audience.audience_id)
         delivery_id = _begin(log, destination.name, audience)

@@ -4,6 +4,9 @@ A file appears whole or not at all: it is written beside its place under another
 disk, and renamed. The manifest follows in the same way. Who needs both of one delivery compares
 the manifest's `sha256` with the file, and reads again when they differ.
 
+Instants are ISO 8601 with their offset, in UTC, as PostgreSQL writes them: putting a `T` between
+day and time would cost a fifth of the whole export.
+
 Spreadsheets run a cell that begins with = + - @, tab or carriage return as a formula. As OWASP
 advises, text of that kind gets a leading apostrophe; what is a plain number stays one.
 https://owasp.org/www-community/attacks/CSV_Injection
@@ -56,9 +59,9 @@ copy (
         {user_id} as user_id,
         profiles.total_spend,
         profiles.total_orders,
-        {last_seen_at} as last_seen_at,
+        profiles.last_seen_at,
         profiles.profile_id,
-        {added_at} as added_at
+        audience_members.added_at
     from segment.audience_members
     inner join unify.profiles on profiles.profile_id = audience_members.profile_id
     where audience_members.audience_id = {audience_id}
@@ -138,21 +141,12 @@ def members_statement(audience_id: int) -> sql.Composed:
     return MEMBERS.format(
         email=_formula_safe("profiles", "email"),
         user_id=_formula_safe("profiles", "user_id"),
-        last_seen_at=_instant("profiles", "last_seen_at"),
-        added_at=_instant("audience_members", "added_at"),
         audience_id=sql.Literal(audience_id),
     )
 
 
 def _formula_safe(table: str, column: str) -> sql.Composed:
     return sql.SQL(FORMULA_SAFE).format(value=sql.Identifier(table, column))
-
-
-def _instant(table: str, column: str) -> sql.Composed:
-    """RFC 3339 in UTC, to the microsecond. By way of text, which costs a third of to_char."""
-    return sql.SQL("translate(({column} at time zone 'UTC')::text, ' ', 'T') || 'Z'").format(
-        column=sql.Identifier(table, column)
-    )
 
 
 def _stream(

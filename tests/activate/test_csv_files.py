@@ -9,7 +9,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from dagster_project.delivery import deliver
 from dagster_project.destinations.csv_files import CsvFiles
@@ -48,9 +50,21 @@ def test_the_columns_and_the_forms_of_their_values(tables: Tables, tmp_path: Pat
     send(tables, tmp_path)
     assert (tmp_path / "vip.csv").read_text() == (
         "email,user_id,total_spend,total_orders,last_seen_at,profile_id,added_at\n"
-        "ada@example.com,u1,1234.50,3,2026-03-01T12:00:00.123456Z,"
-        "00000000-0000-0000-0000-0000000f4240,2026-02-01T00:00:00Z\n"
+        "ada@example.com,u1,1234.50,3,2026-03-01 12:00:00.123456+00,"
+        "00000000-0000-0000-0000-0000000f4240,2026-02-01 00:00:00+00\n"
     )
+
+
+def test_instants_are_utc_whatever_the_server_prefers(tables: Tables, tmp_path: Path) -> None:
+    tables.put("vip", [Person("ada@example.com")])
+    with psycopg.connect(tables.database, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("alter database {} set timezone = 'America/New_York'").format(
+                sql.Identifier(connection.info.dbname)
+            )
+        )
+    send(tables, tmp_path)
+    assert read(tmp_path)[0]["last_seen_at"] == "2026-03-01 12:00:00.123456+00"
 
 
 def test_the_manifest_describes_the_file_that_lies_beside_it(
