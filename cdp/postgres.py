@@ -105,7 +105,13 @@ class EmbeddedPostgres:
 
         Returns when it accepts connections. Raises PostgresError with the end of the server's log.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PostgresError(
+                f"{self.folder} cannot be created ({error.strerror}); "
+                "set CDP_HOME to another folder."
+            ) from None
         with self._lock():
             if self.is_running():
                 return

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 
@@ -36,7 +37,7 @@ def running_instance(settings: Settings) -> str | None:
         return str(reply.json().get("instance", ""))
     except httpx.ConnectError:
         return None
-    except (httpx.HTTPError, ValueError, AttributeError):
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, AttributeError):
         return ""
 
 
@@ -56,14 +57,6 @@ def running_service(settings: Settings) -> Iterator[str]:
             f"Port {settings.port} is held by {whose}. Stop it, or choose another port: "
             f"CDP_PORT={_free_port()}"
         )
-    process = _start(settings)
-    try:
-        yield base_url(settings)
-    finally:
-        stop_process(process)
-
-
-def _start(settings: Settings) -> subprocess.Popen[bytes]:
     log_file = settings.home / "service.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(
@@ -73,14 +66,21 @@ def _start(settings: Settings) -> subprocess.Popen[bytes]:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches the command, which stops the service in order
         )
+    try:
+        _wait_until_up(settings, process, log_file)
+        yield base_url(settings)
+    finally:
+        stop_process(process)
+
+
+def _wait_until_up(settings: Settings, process: subprocess.Popen[bytes], log_file: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
         if running_instance(settings) is not None:
-            return process
+            return
         time.sleep(0.1)
-    stop_process(process)
     tail = "".join(log_file.read_text(errors="replace").splitlines(keepends=True)[-12:])
     raise UserError(f"The HTTP service did not start. The end of {log_file}:\n{tail}")
 
@@ -94,6 +94,13 @@ def stop_process(process: subprocess.Popen[bytes], patience_seconds: float = 15)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def is_port_taken(port: int) -> bool:
+    """Whether somebody listens on this port of the loopback address."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _free_port() -> int:

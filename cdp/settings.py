@@ -7,13 +7,17 @@ it true.
 """
 
 import contextlib
+import ipaddress
 import os
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cdp.errors import UserError
@@ -148,6 +152,34 @@ class Settings(BaseSettings):
         description="Decisions that may wait to be logged; beyond it they are counted as lost.",
     )
 
+    @field_validator("database_url", "ingest_database_url", "serving_database_url")
+    @classmethod
+    def _is_postgresql(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                conninfo_to_dict(value)
+            except psycopg.ProgrammingError:
+                raise ValueError("give postgresql://user:password@host:5432/name") from None
+        return value or None
+
+    @field_validator("host")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if re.fullmatch(r"[0-9.]+|.*:.*", value):
+            try:
+                ipaddress.ip_address(value)
+            except ValueError:
+                raise ValueError("give an address such as 127.0.0.1 or 0.0.0.0") from None
+        return value
+
+    @field_validator("refresh_cron")
+    @classmethod
+    def _is_cron(cls, value: str) -> str:
+        five_fields = r"[0-9*/,\-]+( [0-9A-Za-z*/,#\-]+){4}"
+        if not re.fullmatch(rf"{five_fields}|@(hourly|daily|weekly|monthly|yearly)", value):
+            raise ValueError("give five cron fields such as */15 * * * *")
+        return value
+
     @cached_property
     def exports(self) -> Path:
         """Folder of the audience CSV files."""
@@ -187,4 +219,7 @@ def environment_set(variables: Mapping[str, str]) -> Iterator[None]:
 def _explain(problem: Any) -> str:
     field = str(problem["loc"][0]) if problem["loc"] else "settings"
     name = field if field.isupper() else f"CDP_{field.upper()}"
-    return f"{name} is {problem.get('input')!r}: {problem['msg']}."
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    # A connection string holds a password.
+    given = "not usable" if name.endswith("DATABASE_URL") else repr(problem.get("input"))
+    return f"{name} is {given}: {message}."

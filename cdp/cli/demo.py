@@ -30,7 +30,7 @@ def demo() -> None:
     try:
         settings, _url = ready_settings()
         with running_service(settings) as url:
-            console.print(f"[bold]1[/bold] Sending the demo's events to {url}/v1/batch")
+            console.print(f"[bold]1[/bold] Sending the demo's events to {url}")
             results = [_load(url, path) for path in DEMO_FILES]
             console.print("[bold]2[/bold] Refreshing profiles, audiences and CSV files")
             run_refresh(settings)
@@ -82,5 +82,5 @@ def show_summary(
         "\nThe database keeps running (`cdp stop` ends it). Next:\n"
         "  .venv/bin/cdp status\n"
         "  .venv/bin/cdp psql -c 'select * from segment.audience_members limit 5'\n"
-        "  make up        # the service on :3000, Dagster on :3001, until Ctrl-C\n"
+        "  make up        # the whole stack until Ctrl-C\n"
     )

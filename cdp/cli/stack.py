@@ -39,6 +39,9 @@ def run_refresh(settings: Settings, *, full: bool = False) -> None:
     if not result.success:
         raise UserError(result.message)
     console.print(f"  refreshed in {result.seconds:.1f} s, Dagster run {result.run_id[:8]}")
+    for warning in result.warnings:
+        console.print("  [yellow]warning[/yellow] ", end="")
+        console.print(warning, markup=False, soft_wrap=True)
 
 
 def status() -> None:
@@ -87,6 +90,8 @@ def stop() -> None:
     server = embedded(settings)
     if server is None:
         raise UserError("DATABASE_URL names another server; stop that one where it runs.")
+    if running_service_url(settings):
+        raise UserError("The service is running and needs it. Stop `make up` with Ctrl-C instead.")
     console.print("The database has stopped." if server.stop() else "The database was not running.")
 
 

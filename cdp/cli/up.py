@@ -12,7 +12,7 @@ from honcho.printer import Message, Printer
 from cdp.cli.terminal import console, ready_settings
 from cdp.database import embedded
 from cdp.errors import UserError
-from cdp.service import base_url, running_instance
+from cdp.service import base_url, is_port_taken, running_instance
 from cdp.settings import Settings
 
 PATIENCE_SECONDS = 10
@@ -41,6 +41,11 @@ def up() -> None:
     if running_instance(settings) is not None:
         raise UserError(
             f"Port {settings.port} is in use. Stop what runs there, or set CDP_PORT to another one."
+        )
+    if is_port_taken(settings.dagster_port):
+        raise UserError(
+            f"Port {settings.dagster_port} is in use. Stop what runs there, or set "
+            "CDP_DAGSTER_PORT to another one."
         )
     console.print(
         f"HTTP service  {base_url(settings)}\n"

@@ -25,6 +25,31 @@ def test_every_wrong_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert "CDP_MAX_BATCH_EVENTS" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("DATABASE_URL", "mysql://user:secret@host/name", "give postgresql://"),
+        ("CDP_INGEST_DATABASE_URL", "mysql://user:secret@host/name", "give postgresql://"),
+        ("CDP_HOST", "300.1.1.1", "give an address"),
+        ("CDP_REFRESH_CRON", "foo", "give five cron fields"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_with_advice_and_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, advice: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name) as caught:
+        load_settings()
+    assert advice in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cron", ["*/15 * * * *", "0 3 * * MON-FRI", "5,35 0-6 1 * *", "@daily"])
+def test_usual_cron_expressions_are_taken(cron: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDP_REFRESH_CRON", cron)
+    assert load_settings().refresh_cron == cron
+
+
 def test_env_example_and_the_settings_class_agree() -> None:
     documented = {}
     for line in (PROJECT_DIR / ".env.example").read_text().splitlines():

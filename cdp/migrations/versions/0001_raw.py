@@ -6,8 +6,14 @@ revision = "0001"
 down_revision = None
 
 ROLES = """
-do $$ begin create role cdp_ingest login; exception when duplicate_object or unique_violation then null; end $$;
-do $$ begin create role cdp_serving login; exception when duplicate_object or unique_violation then null; end $$;
+do $$ begin
+    create role cdp_ingest login;
+exception when duplicate_object or unique_violation then null;
+end $$;
+do $$ begin
+    create role cdp_serving login;
+exception when duplicate_object or unique_violation then null;
+end $$;
 -- A service without a login of its own connects as the owner and switches to its role.
 grant cdp_ingest, cdp_serving to current_user;
 """
@@ -16,8 +22,8 @@ EVENTS = """
 create schema raw;
 create sequence raw.events_seq cache 100;
 
--- One row per event as it came, retries included. (xid, seq) is the landing order: a run takes the rows
--- whose transaction had ended when it began, so a transaction that commits late is never skipped.
+-- One row per event as it came, retries included. (xid, seq) is the landing order: a run takes the
+-- rows whose transaction had ended when it began, so one that commits late is never skipped.
 create table raw.events (
     xid xid8 not null default pg_current_xact_id(),
     seq bigint not null default nextval('raw.events_seq'),
@@ -37,15 +43,18 @@ create table raw.events (
     payload jsonb not null
 ) partition by range (received_at);
 
-comment on table raw.events is 'One row per event as it came, retries included; partitioned by day of receipt (UTC).';
-comment on column raw.events.xid is 'Landing transaction: the watermark of a run is a transaction id.';
+comment on table raw.events is
+    'One row per event as it came, retries included; partitioned by day of receipt (UTC).';
+comment on column raw.events.xid is
+    'Landing transaction: the watermark of a run is a transaction id.';
 comment on column raw.events.seq is 'Order of landing within the transaction.';
 comment on column raw.events.type is 'identify, track, page, screen, group or alias.';
 comment on column raw.events.event is 'Name of a track event, as sent.';
 comment on column raw.events.email is 'Trimmed and lower-cased; the payload keeps what was sent.';
 comment on column raw.events.phone is 'E.164 where it parses; the payload keeps what was sent.';
 comment on column raw.events.previous_id is 'The other id of an alias call.';
-comment on column raw.events.occurred_at is 'When it happened: the device''s time, corrected for a wrong clock, never far after received_at.';
+comment on column raw.events.occurred_at is
+    'When it happened: the device''s time, corrected for a wrong clock, never long after receipt.';
 comment on column raw.events.original_at is 'When the device says it happened, uncorrected.';
 comment on column raw.events.sent_at is 'When the device says it sent the request.';
 comment on column raw.events.received_at is 'When the service received the request.';
@@ -58,8 +67,8 @@ create index events_anonymous_id on raw.events (anonymous_id, xid) where anonymo
 create index events_email on raw.events (email, xid) where email is not null;
 create index events_phone on raw.events (phone, xid) where phone is not null;
 
--- Attached, not created in place: that would wait for every reader of raw.events, and every insert would wait
--- behind it.
+-- Attached, not created in place: that would wait for every reader of raw.events, and every insert
+-- would wait behind it.
 create function raw.ensure_partition(day date) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -77,15 +86,20 @@ begin
         partition_name, starts_at, ends_at
     );
     execute format(
-        'alter table raw.events attach partition raw.%I for values from (%L) to (%L)', partition_name, starts_at, ends_at
+        'alter table raw.events attach partition raw.%I for values from (%L) to (%L)',
+        partition_name, starts_at, ends_at
     );
     return true;
 end $$;
 
--- Ingest calls this at its start and before each new day. It owns no table, so it could not create one itself.
+-- Ingest calls this at its start and before each new day. It owns no table, so it could not create
+-- one itself.
 create function raw.ensure_partitions(days_ahead integer default 3) returns integer
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-    select count(*) filter (where raw.ensure_partition((now() at time zone 'UTC')::date + offset_days))::integer
+    select
+        count(*) filter (
+            where raw.ensure_partition((now() at time zone 'UTC')::date + offset_days)
+        )::integer
     from generate_series(-1, least(days_ahead, 31)) as offset_days
 $$;
 
@@ -93,7 +107,7 @@ select raw.ensure_partitions();
 """
 
 REJECTED = """
--- One row per event or request that could not be accepted, kept so that it can be replayed after a fix.
+-- One row per event or request that could not be accepted, kept to be replayed after a fix.
 create table raw.rejected_events (
     rejected_id bigint generated always as identity primary key,
     xid xid8 not null default pg_current_xact_id(),
@@ -108,11 +122,13 @@ create table raw.rejected_events (
     body_encoding text not null check (body_encoding in ('utf-8', 'base64')),
     replayed_at timestamptz
 );
-comment on table raw.rejected_events is 'What was received and could not be accepted, with the reason; `cdp replay-rejected` sends it again.';
-comment on column raw.rejected_events.batch_index is 'Place in its batch; null where the body is the whole request.';
+comment on table raw.rejected_events is
+    'What could not be accepted, with the reason; `cdp replay-rejected` sends it again.';
+comment on column raw.rejected_events.batch_index is
+    'Place in its batch; null where the body is the whole request.';
 create index rejected_events_received_at on raw.rejected_events (received_at);
 
--- One row per commit and source: what arrived and what became of it, written in the same transaction as the rows.
+-- One row per commit and source: what arrived and what became of it, in the same transaction.
 create table raw.landings (
     xid xid8 not null default pg_current_xact_id(),
     received_on date not null,
@@ -122,7 +138,8 @@ create table raw.landings (
     rejected_count integer not null,
     check (received_count = accepted_count + rejected_count)
 );
-comment on table raw.landings is 'Accounting: received = accepted + rejected, per commit and source.';
+comment on table raw.landings is
+    'Accounting: received = accepted + rejected, per commit and source.';
 create index landings_received_on on raw.landings (received_on);
 create index landings_xid on raw.landings (xid);
 """
@@ -141,7 +158,9 @@ comment on table raw.write_keys is 'Write keys by source; only the SHA-256 of a 
 -- Ingest may look up keys and nothing else in raw.
 create function raw.active_write_keys() returns table (source text, key_hash bytea)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select write_keys.source, write_keys.key_hash from raw.write_keys where write_keys.revoked_at is null
+    select write_keys.source, write_keys.key_hash
+    from raw.write_keys
+    where write_keys.revoked_at is null
 $$;
 
 -- Whether a key was ever made: a service whose last key was revoked is closed, not open.
@@ -152,13 +171,18 @@ $$;
 """
 
 GRANTS = """
-revoke all on function raw.ensure_partition(date), raw.ensure_partitions(integer), raw.active_write_keys(), raw.has_write_keys() from public;
+revoke all on function
+    raw.ensure_partition(date), raw.ensure_partitions(integer), raw.active_write_keys(),
+    raw.has_write_keys()
+from public;
 grant usage on schema raw to cdp_ingest;
 grant insert on raw.events, raw.rejected_events, raw.landings to cdp_ingest;
 grant usage on sequence raw.events_seq to cdp_ingest;
-grant execute on function raw.ensure_partitions(integer), raw.active_write_keys(), raw.has_write_keys() to cdp_ingest;
+grant execute on function
+    raw.ensure_partitions(integer), raw.active_write_keys(), raw.has_write_keys()
+to cdp_ingest;
 
--- The schemas of the later stages, so that the read role's rights do not depend on who runs dbt first.
+-- The schemas of the later stages: the read role's rights must not depend on who runs dbt first.
 create schema if not exists collect;
 create schema if not exists unify;
 create schema if not exists segment;

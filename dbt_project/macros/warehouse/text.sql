@@ -18,20 +18,22 @@
     ) }}
 {% endmacro %}
 
-{# Text that is a plain decimal number, as money; null when it is anything else. #}
+{# Text that is a plain decimal number, as money; null when it is anything else. Kept to a millionth:
+   a browser writes 1.1 * 3 as 3.3000000000000003. #}
 {% macro money_of(text) %}
     {{ return(adapter.dispatch('money_of')(text)) }}
 {% endmacro %}
 
 {% macro postgres__money_of(text) %}
     {{ return(
-        'case when ' ~ text ~ " ~ '^-?[0-9]{1,15}([.][0-9]{1,15})?$' then " ~ text ~ '::numeric end'
+        'case when ' ~ text ~ " ~ '^-?[0-9]{1,15}([.][0-9]+)?$' then trim_scale(round("
+        ~ text ~ '::numeric, 6)) end'
     ) }}
 {% endmacro %}
 
 {% macro bigquery__money_of(text) %}
     {{ return(
-        'if(regexp_contains(' ~ text ~ ", r'^-?[0-9]{1,15}([.][0-9]{1,15})?$'), cast(" ~ text
-        ~ ' as bignumeric), null)'
+        'if(regexp_contains(' ~ text ~ ", r'^-?[0-9]{1,15}([.][0-9]+)?$'), round(cast(" ~ text
+        ~ ' as bignumeric), 6), null)'
     ) }}
 {% endmacro %}
