@@ -1,4 +1,4 @@
-"""Run sqlfluff on the dbt models, with a throw-away PostgreSQL for the models that ask it something.
+"""Run sqlfluff on the dbt models, with a throw-away PostgreSQL for those that ask it something.
 
 Arguments go to sqlfluff: `python .ci/sqlfluff.py lint models`.
 """
