@@ -21,7 +21,7 @@ restated as (
     {%- if is_incremental() %}
     select event_id
     from anchored
-    where xid >= {{ window.from_xid }}
+    where visited_in > {{ window.published_xid }}
     union distinct
     select anchored.event_id
     from owners

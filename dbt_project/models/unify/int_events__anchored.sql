@@ -1,5 +1,6 @@
 -- One row per event: the anchor it hangs on, and the anchor's visit that it is part of.
 -- A visit is named by the message that began it. Inactivity as long as the timeout ends it.
+-- visited_in is the run in which the event came to be part of that visit.
 {{ config(
     materialized='incremental',
     incremental_strategy='delete+insert',
@@ -8,6 +9,7 @@
         {'columns': ['event_id'], 'unique': true},
         {'columns': ['anchor_id', 'occurred_at']},
         {'columns': ['xid']},
+        {'columns': ['visited_in']},
     ],
 ) }}
 {%- set window = run_window() %}
@@ -86,7 +88,10 @@ changing as (
 ),
 
 anchored as (
-    select * from arrived
+    select
+        arrived.*,
+        cast(null as {{ dbt.type_string() }}) as known_visit_message_id
+    from arrived
     union all
     select
         known.event_id,
@@ -100,7 +105,8 @@ anchored as (
         known.phone,
         known.anonymous_id,
         known.is_visit_signal,
-        known.occurred_at
+        known.occurred_at,
+        known.visit_message_id as known_visit_message_id
     from changing
     inner join {{ this }} as known
         on
@@ -110,7 +116,12 @@ anchored as (
 ),
 {%- else %}
 
-anchored as (select * from arrived),
+anchored as (
+    select
+        *,
+        cast(null as {{ dbt.type_string() }}) as known_visit_message_id
+    from arrived
+),
 {%- endif %}
 
 separated as (
@@ -135,6 +146,17 @@ numbered as (
             rows between unbounded preceding and current row
         ) as visit_number
     from separated
+),
+
+visited as (
+    select
+        *,
+        case
+            when anchor_id is not null
+                then min(case when starts_visit then message_id end)
+                    over (partition by anchor_id, visit_number)
+        end as visit_message_id
+    from numbered
 )
 
 select
@@ -150,9 +172,7 @@ select
     anonymous_id,
     is_visit_signal,
     occurred_at,
-    case
-        when anchor_id is not null
-            then min(case when starts_visit then message_id end)
-                over (partition by anchor_id, visit_number)
-    end as visit_message_id
-from numbered
+    visit_message_id,
+    {{ window.to_xid }} as visited_in
+from visited
+where known_visit_message_id is null or known_visit_message_id <> visit_message_id

@@ -74,9 +74,6 @@ select
             known.profile_id = joined.profile_id
             and known.session_message_id = joined.session_message_id
             and known.is_session = joined.is_session
-            and known.started_at = joined.started_at
-            and known.ended_at = joined.ended_at
-            and known.event_count = joined.event_count
             then known.changed_in
         else {{ window.to_xid }}
     end as changed_in
