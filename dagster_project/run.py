@@ -22,8 +22,8 @@ from dagster_project.progress import OnStep, unobserved
 class RefreshResult:
     """How a refresh ended.
 
-    `rows` are the rows of each table and file that it wrote, by "stage.name" or file;
-    `failures` says for each thing that failed which it is, what dbt or the destination said, and
+    `rows` are the rows that it wrote, by table ("stage.name") or file ("...[audience]"); of an
+    incremental table those that changed. `failures` says for each thing that failed which it is, what dbt or the destination said, and
     where to look; `warnings` names the checks that found something without stopping the run.
     """
 
@@ -101,7 +101,7 @@ def _rows(result: dg.ExecuteInProcessResult) -> dict[str, int]:
     rows = {}
     for event in result.get_asset_materialization_events():
         written = event.materialization
-        count = written.metadata.get("dagster/row_count")
+        count = written.metadata.get("dagster/row_count") or written.metadata.get("rows_changed")
         if count is not None:
             name = ".".join(written.asset_key.path)
             label = f"{name}[{written.partition}]" if written.partition else name

@@ -51,13 +51,16 @@ def test_a_model_lies_in_the_folder_of_its_stage(manifest: dict[str, Any]) -> No
     assert strays == []
 
 
-def test_no_stage_reads_a_later_one(manifest: dict[str, Any]) -> None:
+def test_no_stage_reads_what_a_later_one_computes(manifest: dict[str, Any]) -> None:
+    # Seeds are rules kept in git, there before any stage runs: refresh_window reads those of unify
+    # to notice that they have changed.
     everything = manifest["nodes"] | manifest["sources"]
     backwards = [
         f"{node['schema']}.{node['name']} reads {parent['schema']}.{parent['name']}"
         for node in nodes(manifest)
         for parent in (everything[each] for each in manifest["parent_map"][node["unique_id"]])
-        if STAGES.index(stage_of(parent["schema"])) > STAGES.index(stage_of(node["schema"]))
+        if parent["resource_type"] != "seed"
+        and STAGES.index(stage_of(parent["schema"])) > STAGES.index(stage_of(node["schema"]))
     ]
     assert backwards == []
 
