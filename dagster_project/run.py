@@ -23,8 +23,9 @@ class RefreshResult:
     """How a refresh ended.
 
     `rows` are the rows that it wrote, by table ("stage.name") or file ("...[audience]"); of an
-    incremental table those that changed. `failures` says for each thing that failed which it is, what dbt or the destination said, and
-    where to look; `warnings` names the checks that found something without stopping the run.
+    incremental table those that changed. `failures` says for each thing that failed which it is,
+    what dbt or the destination said, and where to look; `warnings` names the checks that found
+    something without stopping the run.
     """
 
     success: bool
