@@ -84,6 +84,8 @@ def load_file(
     (UTC). `on_progress(done, total)` counts lines. With a `checkpoint_dir` an interrupted load of
     the same file to the same service skips what has landed. Raises LoadError.
     """
+    if httpx.URL(url).scheme not in ("http", "https"):
+        raise LoadError(f"{url} is no address; give one such as http://localhost:3000.")
     summary = summarise(path)
     shift = _shift(summary) if shift_to_now else timedelta()
     checkpoint = _Checkpoint(checkpoint_dir, summary, url)
@@ -180,8 +182,12 @@ def _batches(
                 continue
             event = _parse(line)
             if event is None:
-                # Not JSON: alone in its batch it can spoil no other; the service keeps it.
-                yield Batch((number,), b'{"batch":[' + line.strip() + b"]}", lines_done)
+                # Not JSON: alone in its batch it can spoil no other; the service keeps it. What
+                # comes before it goes first, so that the lines done are always the first ones.
+                if items:
+                    yield _batch(numbers, items)
+                    numbers, items, size = [], [], 0
+                yield Batch((number,), b'{"batch":[' + line.strip() + b"]}", number)
                 continue
             item = _prepared(event, number, summary, shift)
             if items and (len(items) >= BATCH_EVENTS or size + len(item) > BATCH_BYTES):
@@ -247,13 +253,26 @@ def _post(client: httpx.Client, batch: Batch) -> dict[str, Any]:
         raise _TryAgainError(
             f"HTTP {reply.status_code}", float(after) if after.isdecimal() else 0.0
         )
-    answer: dict[str, Any] = reply.json()
     if reply.status_code == 401:
         raise LoadError("The service wants a write key: give --write-key, or set CDP_WRITE_KEY.")
+    answer = _answer_of(reply)
+    if answer is None or reply.status_code == 404:
+        raise LoadError(
+            f"{client.base_url} answered HTTP {reply.status_code}, and not as an ingest service "
+            "does. Give the address of the service alone, such as http://localhost:3000."
+        )
     if reply.status_code != 200:
         # Kept in raw.rejected_events as a whole.
         return {"accepted": 0, "refused": answer.get("message", f"HTTP {reply.status_code}")}
     return answer
+
+
+def _answer_of(reply: httpx.Response) -> dict[str, Any] | None:
+    try:
+        answer = reply.json()
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
 def _take_answer(
@@ -269,7 +288,12 @@ def _take_answer(
     if "refused" in answer:
         failures = [(number, answer["refused"]) for number in batch.numbers]
     else:
-        failures = [(batch.numbers[part["index"]], part["message"]) for part in answer["rejected"]]
+        # A broken line such as `1, 2` may read as several events: it is one line all the same.
+        last = len(batch.numbers) - 1
+        failures = [
+            (batch.numbers[min(part["index"], last)], part["message"])
+            for part in answer["rejected"]
+        ]
     result.rejected += len(failures)
     result.reasons.extend(failures[: REASONS_KEPT - len(result.reasons)])
     checkpoint.save(batch.next_line)

@@ -17,6 +17,7 @@ from ingest.rejection import RejectionError
 from ingest.rows import event_row
 from ingest.salvage import split_batch
 from ingest.simple import translate_identify, translate_track
+from ingest.times import read_instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +169,23 @@ def _parse_batch(body: bytes) -> Parsed:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise RejectionError("malformed_json", "The body is not valid JSON.") from None
     shared = {
-        "context": envelope.context,
-        "integrations": envelope.integrations,
-        "sentAt": envelope.sent_at,
+        "context": _object_or_none(envelope.context),
+        "integrations": _object_or_none(envelope.integrations),
+        "sentAt": _instant_or_none(envelope.sent_at),
     }
     return Parsed(_text(envelope.write_key), shared, items)
+
+
+# What a batch says for all its events must not cost them: an unusable value is as good as none.
+def _object_or_none(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _instant_or_none(value: Any) -> Any:
+    try:
+        return value if read_instant(value, "sentAt") else None
+    except RejectionError:
+        return None
 
 
 def _check_size(call: Call, body: bytes, rules: Rules) -> None:

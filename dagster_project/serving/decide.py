@@ -14,19 +14,20 @@ from dagster_project.serving.database import Database, Row
 from dagster_project.serving.decision_log import Decision, DecisionLog
 from dagster_project.serving.decision_rules import DecisionRules, load_decision_rules
 from dagster_project.serving.errors import bad_request, json_response, unavailable
-from dagster_project.serving.identity import normal_email
+from dagster_project.serving.identity import normal_email, normal_id
 
-Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+# As ingest takes them: a number is its text, white space around does not count, empty is absent.
+Identifier = Annotated[str, msgspec.Meta(max_length=512)] | int
 
 
 class DecideRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Who, by any identifiers that are known, and in which situation."""
 
     user_id: Identifier | None = None
-    email: Identifier | None = None
+    email: Annotated[str, msgspec.Meta(max_length=512)] | None = None
     anonymous_id: Identifier | None = None
     profile_id: uuid.UUID | None = None
-    context: dict[str, Any] = {}
+    context: dict[str, Any] | None = None
 
 
 class Decider:
@@ -39,7 +40,7 @@ class Decider:
 
     async def decide(self, asked: DecideRequest) -> dict[str, Any]:
         """The answer to one request. Raises RequestError (503) while it cannot be told."""
-        context = msgspec.json.encode(asked.context).decode()
+        context = msgspec.json.encode(asked.context or {}).decode()
         rules, found = await self._ask(asked, context)
         rule = rules.rules[found["holds"].index(True)]
         decided = Decision(
@@ -70,9 +71,9 @@ class Decider:
         """The rules and what the statement found with them; the rules are read again if changed."""
         parameters = [
             asked.profile_id,
-            asked.user_id,
+            normal_id(asked.user_id),
             normal_email(asked.email),
-            asked.anonymous_id,
+            normal_id(asked.anonymous_id),
             context,
         ]
         rules = self._rules or await self._reload()
@@ -121,7 +122,8 @@ def decide_routes(settings: Settings, decider: Decider) -> APIRouter:
     async def decide(request: Request) -> Response:
         """Choose an experience for whoever these identifiers name, in this context."""
         asked = await read_json(request, DecideRequest, settings.max_decision_bytes)
-        if not (asked.user_id or asked.email or asked.anonymous_id or asked.profile_id):
+        given = (normal_id(asked.user_id), asked.email, normal_id(asked.anonymous_id))
+        if not any(given) and asked.profile_id is None:
             raise bad_request("Give user_id, email, anonymous_id or profile_id.")
         return json_response(await decider.decide(asked))
 

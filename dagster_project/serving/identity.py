@@ -50,6 +50,11 @@ IDENTIFIED = """
 """
 
 
+def normal_id(value: str | int | None) -> str | None:
+    """As ingest lands it: a number as its text, trimmed; empty is absent."""
+    return str(value).strip() or None if value is not None else None
+
+
 def normal_email(email: str | None) -> str | None:
     """As ingest lands it: trimmed and lower-cased."""
     return email.strip().lower() if email else None

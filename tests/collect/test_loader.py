@@ -145,3 +145,34 @@ def test_an_empty_file_is_loaded_at_once(service: Service, tmp_path: Path) -> No
     result = load_file(write_lines(tmp_path / "a.ndjson", []), url=service.url, shift_to_now=True)
 
     assert (result.accepted, result.rejected) == (0, 0)
+
+
+@pytest.mark.parametrize("broken", ["1, 2", '{"type": "page"}, {"type": "page"}', "]}"])
+def test_a_line_that_is_not_one_event_stops_nothing(
+    service: Service, tmp_path: Path, broken: str
+) -> None:
+    good = {"type": "page", "messageId": "good-1"}
+    file = write_lines(tmp_path / "a.ndjson", [good, broken, good | {"messageId": "good-2"}])
+
+    load_file(file, url=service.url)
+
+    query = "select message_id from raw.events where message_id like %s"
+    landed = service.rows(query, "good-%")
+    assert sorted(message_id for (message_id,) in landed) == ["good-1", "good-2"]
+
+
+@pytest.mark.parametrize("suffix", ["/nope", "/v1"])
+def test_an_address_that_is_not_the_service_is_told_at_once(
+    service: Service, tmp_path: Path, suffix: str
+) -> None:
+    file = write_lines(tmp_path / "a.ndjson", [{"type": "page"}])
+
+    with pytest.raises(LoadError, match="Give the address of the service alone"):
+        load_file(file, url=service.url + suffix)
+
+
+def test_an_address_without_a_scheme_is_told_at_once(tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "a.ndjson", [{"type": "page"}])
+
+    with pytest.raises(LoadError, match="http://localhost:3000"):
+        load_file(file, url="localhost:3000")

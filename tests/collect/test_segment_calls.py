@@ -91,6 +91,17 @@ def test_a_batch_answers_for_each_event_and_keeps_the_good_ones(service: Service
     ) == [("m2", 1, "missing_event"), ("m3", 2, "unknown_type")]
 
 
+@pytest.mark.parametrize("shared", [{"sentAt": "garbage"}, {"sentAt": 5}, {"context": 5}])
+def test_an_unusable_word_for_the_whole_batch_costs_no_event(
+    service: Service, shared: dict[str, Any]
+) -> None:
+    items = [{"type": "page", "messageId": f"m{number}"} for number in range(3)]
+
+    reply = service.post("/v1/batch", {"batch": items} | shared)
+
+    assert reply.json() == {"success": True, "accepted": 3, "rejected": []}
+
+
 def test_received_equals_accepted_plus_rejected_in_the_accounting(service: Service) -> None:
     service.post("/v1/batch", {"batch": [{"type": "page"}, {"type": "track"}]})
     service.post("/track", {"event_type": "Ping"})

@@ -102,6 +102,24 @@ async def test_the_strongest_identifier_that_is_known_finds_the_profile(
     assert again["profile"] == answer["profile"]
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"user_id": " ada "},
+        {"user_id": "", "email": " ADA@example.org "},
+        {"user_id": "ada", "context": None},
+    ],
+)
+async def test_identifiers_are_read_as_ingest_reads_them(
+    client: httpx.AsyncClient, asked: dict[str, Any]
+) -> None:
+    assert (await decide(client, **asked))["experience"] == "loyalty"
+
+
+async def test_a_numeric_user_id_is_its_text(client: httpx.AsyncClient) -> None:
+    assert (await decide(client, user_id=42))["profile"] is None
+
+
 async def test_somebody_unknown_gets_a_decision_without_a_profile(
     client: httpx.AsyncClient,
 ) -> None:
@@ -121,8 +139,7 @@ async def test_somebody_unknown_gets_a_decision_without_a_profile(
         (b'{"user_id": "a", "context": {"amount": 1e400}}', "context[...]"),
         (b'{"user_id": "a", "context": {"\\ud800": 1}}', None),
         (b'\xff\xfe{"user_id": "a"}', None),
-        (b'{"user_id": 5}', "user_id"),
-        (b'{"user_id": ""}', "user_id"),
+        (b'{"user_id": ""}', None),
         (b'{"user_id": null}', None),
         (b"{}", None),
         (b'{"user_id": "a", "userid": "b"}', None),
