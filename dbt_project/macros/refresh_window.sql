@@ -48,20 +48,41 @@
     {{ return(flags.FULL_REFRESH or run_window().from_xid == 0) }}
 {% endmacro %}
 
-{# Incremental strategy: rows whose key is in the table named by meta.touched give way to those that
-   the model selects. Unlike delete+insert this also removes rows that have no successor. #}
+{# Incremental strategy: the model selects all rows of the keys that are in the table named by
+   meta.touched. Rows that are there already stay untouched, rows that differ are replaced, and rows
+   that the model no longer selects go. unique_key names a row. #}
 {% macro get_incremental_replace_touched_sql(arg_dict) %}
-    {% set key = config.get('meta')['touched_key'] %}
-    {% set touched = arg_dict['target_relation'].incorporate(
+    {% set target_table = arg_dict['target_relation'] %}
+    {% set selected = arg_dict['temp_relation'] %}
+    {% set touched_key = config.get('meta')['touched_key'] %}
+    {% set touched = target_table.incorporate(
         path={'identifier': config.get('meta')['touched']}, type='table'
     ) %}
-    {% set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) %}
-    delete from {{ arg_dict['target_relation'] }}
-    where {{ key }} in (select {{ key }} from {{ touched }});
+    {% set columns = arg_dict['dest_columns'] | map(attribute='name') | list %}
+    {% set same_row = [] %}
+    {% for column in arg_dict['unique_key'] %}
+        {% do same_row.append('selected.' ~ column ~ ' = standing.' ~ column) %}
+    {% endfor %}
+    delete from {{ target_table }} as standing
+    where
+        standing.{{ touched_key }} in (select {{ touched_key }} from {{ touched }})
+        and not exists (
+            select 1
+            from {{ selected }} as selected
+            where
+                {{ same_row | join(' and ') }}
+                {%- for column in columns %}
+                and selected.{{ column }} is not distinct from standing.{{ column }}
+                {%- endfor %}
+        );
 
-    insert into {{ arg_dict['target_relation'] }} ({{ columns }})
-    select {{ columns }}
-    from {{ arg_dict['temp_relation'] }}
+    insert into {{ target_table }} ({{ columns | join(', ') }})
+    select {{ columns | join(', ') }}
+    from {{ selected }} as selected
+    where
+        not exists (
+            select 1 from {{ target_table }} as standing where {{ same_row | join(' and ') }}
+        )
 {% endmacro %}
 
 {# Hook of a model on its own table, whose rows carry their run: what a run that did not end had

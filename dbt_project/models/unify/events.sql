@@ -10,34 +10,31 @@
     ],
 ) }}
 {%- set window = run_window() %}
+{%- set anchored_events = ref('int_events__anchored') %}
+{%- set owners = ref('int_anchors__resolved') %}
+{%- set visits = ref('int_visits__joined') %}
 
-with anchored as (select * from {{ ref('int_events__anchored') }}),
-
-owners as (select * from {{ ref('int_anchors__resolved') }}),
-
-visits as (select * from {{ ref('int_visits__joined') }}),
-
-restated as (
+with restated as (
     {%- if is_incremental() %}
     select event_id
-    from anchored
+    from {{ anchored_events }}
     where visited_in > {{ window.published_xid }}
     union distinct
     select anchored.event_id
-    from owners
-    inner join anchored on owners.anchor_id = anchored.anchor_id
+    from {{ owners }} as owners
+    inner join {{ anchored_events }} as anchored on owners.anchor_id = anchored.anchor_id
     where owners.moved_in > {{ window.published_xid }}
     union distinct
     select anchored.event_id
-    from visits
-    inner join anchored
+    from {{ visits }} as visits
+    inner join {{ anchored_events }} as anchored
         on
             visits.anchor_id = anchored.anchor_id
             and anchored.occurred_at between visits.started_at and visits.ended_at
     where visits.changed_in > {{ window.published_xid }}
     {%- else %}
     select event_id
-    from anchored
+    from {{ anchored_events }}
     {%- endif %}
 )
 
@@ -58,9 +55,9 @@ select
     events.source
 from restated
 inner join {{ ref('stg_events') }} as events on restated.event_id = events.event_id
-inner join anchored on restated.event_id = anchored.event_id
-left join owners on anchored.anchor_id = owners.anchor_id
-left join visits
+inner join {{ anchored_events }} as anchored on restated.event_id = anchored.event_id
+left join {{ owners }} as owners on anchored.anchor_id = owners.anchor_id
+left join {{ visits }} as visits
     on
         anchored.anchor_id = visits.anchor_id
         and anchored.visit_message_id = visits.visit_message_id

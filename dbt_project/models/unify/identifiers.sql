@@ -10,32 +10,30 @@
     ],
 ) }}
 {%- set window = run_window() %}
+{%- set judged = ref('int_identifiers__judged') %}
+{%- set resolved = ref('int_identifiers__resolved') %}
 {%- set owners = ref('int_anchors__resolved') %}
 {%- set touched = ref('int_profiles__touched') %}
 
-with judged as (select * from {{ ref('int_identifiers__judged') }}),
-
-resolved as (select * from {{ ref('int_identifiers__resolved') }}),
-
-restated as (
+with restated as (
     {%- if is_incremental() %}
     select identifier_key
-    from judged
+    from {{ judged }}
     where changed_in > {{ window.published_xid }}
     union distinct
     select identifier_key
-    from resolved
+    from {{ resolved }}
     where moved_in > {{ window.published_xid }}
     -- One over its limit leads nowhere once its last own event has found a better owner.
     union distinct
     select resolved.identifier_key
     from {{ touched }} as touched
-    inner join resolved on touched.profile_id = resolved.profile_id
-    inner join judged on resolved.identifier_key = judged.identifier_key
+    inner join {{ resolved }} as resolved on touched.profile_id = resolved.profile_id
+    inner join {{ judged }} as judged on resolved.identifier_key = judged.identifier_key
     where judged.is_over_limit
     {%- else %}
     select identifier_key
-    from judged
+    from {{ judged }}
     {%- endif %}
 )
 
@@ -58,5 +56,5 @@ select
     not judged.is_linking as is_blocked,
     judged.user_count
 from restated
-inner join judged on restated.identifier_key = judged.identifier_key
-inner join resolved on restated.identifier_key = resolved.identifier_key
+inner join {{ judged }} as judged on restated.identifier_key = judged.identifier_key
+inner join {{ resolved }} as resolved on restated.identifier_key = resolved.identifier_key

@@ -2,19 +2,17 @@
 -- or an identifier drops out of its component. Empty in a full run, which finds all anew.
 {{ config(indexes=[{'columns': ['identifier_key'], 'unique': true}]) }}
 {%- set window = run_window() %}
+{%- set judged = ref('int_identifiers__judged') %}
 {%- set resolved = as_left_by_earlier_runs('int_identifiers__resolved') %}
-
-with judged as (select * from {{ ref('int_identifiers__judged') }})
 
 {% if window.from_xid == 0 or not resolved %}
 select identifier_key
-from judged
+from {{ judged }}
 where false
-{%- else %},
-
-judged_anew as (
+{%- else %}
+with judged_anew as (
     select *
-    from judged
+    from {{ judged }}
     where judged_in > {{ window.published_xid }}
 ),
 
@@ -33,6 +31,6 @@ union distinct
 select members.identifier_key
 from losing_components
 inner join {{ resolved }} as members on losing_components.root_key = members.root_key
-inner join judged on members.identifier_key = judged.identifier_key
+inner join {{ judged }} as judged on members.identifier_key = judged.identifier_key
 where judged.is_linking
 {%- endif %}

@@ -14,11 +14,10 @@
 ) }}
 {%- set window = run_window() %}
 {%- set loose_identifiers = ref('int_identifiers__loose') %}
+{%- set judged = ref('int_identifiers__judged') %}
 {%- set earlier = as_left_by_earlier_runs('int_identifiers__resolved') %}
 
-with judged as (select * from {{ ref('int_identifiers__judged') }}),
-
-starting_groups as (select * from {{ ref('int_identifiers__grouped') }}),
+with starting_groups as (select * from {{ ref('int_identifiers__grouped') }}),
 
 components as (
     select
@@ -54,7 +53,7 @@ ranked as (
             order by judged.landing, judged.priority, {{ in_byte_order('judged.identifier_value') }}
         ) as age_rank
     from candidates
-    inner join judged on candidates.identifier_key = judged.identifier_key
+    inner join {{ judged }} as judged on candidates.identifier_key = judged.identifier_key
 ),
 
 roots as (
@@ -106,7 +105,7 @@ rooted as (
     select
         identifier_key,
         case when not is_blocked then identifier_key end as root_key
-    from judged
+    from {{ judged }}
     where
         not is_linking
     {%- if is_incremental() %}
@@ -123,7 +122,7 @@ resolved as (
                 then {{ profile_id_of('roots.identifier_type', 'roots.identifier_value') }}
         end as profile_id
     from rooted
-    left join judged as roots on rooted.root_key = roots.identifier_key
+    left join {{ judged }} as roots on rooted.root_key = roots.identifier_key
 )
 
 {% if earlier %}

@@ -2,6 +2,7 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='replace_touched',
+    unique_key=['profile_id', 'order_key'],
     meta={'touched': 'int_profiles__touched', 'touched_key': 'profile_id'},
     indexes=[
         {'columns': ['profile_id', 'order_key'], 'unique': true},

@@ -2,6 +2,7 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='replace_touched',
+    unique_key=['anchor_id', 'visit_message_id'],
     meta={'touched': 'int_anchors__touched', 'touched_key': 'anchor_id'},
     indexes=[
         {'columns': ['anchor_id', 'visit_message_id'], 'unique': true},

@@ -12,18 +12,16 @@
     ],
 ) }}
 {%- set window = run_window() %}
+{%- set judged = ref('int_identifiers__judged') %}
+{%- set resolved = ref('int_identifiers__resolved') %}
 
-with judged as (select * from {{ ref('int_identifiers__judged') }}),
-
-resolved as (select * from {{ ref('int_identifiers__resolved') }}),
-
-moved as (
+with moved as (
     select
         resolved.*,
         judged.is_linking,
         judged.is_over_limit
-    from resolved
-    inner join judged on resolved.identifier_key = judged.identifier_key
+    from {{ resolved }} as resolved
+    inner join {{ judged }} as judged on resolved.identifier_key = judged.identifier_key
     where resolved.moved_in > {{ window.published_xid }}
 ),
 
@@ -49,7 +47,7 @@ whereabouts as (
     select
         stayed.profile_id as old_profile_id,
         stayed.profile_id
-    from resolved as stayed
+    from {{ resolved }} as stayed
     where
         stayed.moved_in <= {{ window.published_xid }}
         and stayed.profile_id in (
@@ -107,8 +105,8 @@ joining as (
         links_of_moved.profile_id,
         min(links_of_moved.landing) as landing
     from links_of_moved
-    inner join judged as far_judged on links_of_moved.far_key = far_judged.identifier_key
-    inner join resolved as far on links_of_moved.far_key = far.identifier_key
+    inner join {{ judged }} as far_judged on links_of_moved.far_key = far_judged.identifier_key
+    inner join {{ resolved }} as far on links_of_moved.far_key = far.identifier_key
     where
         far_judged.is_linking
         and case
@@ -126,8 +124,8 @@ newly_over_limit as (
             when resolved.moved_in > {{ window.published_xid }} then resolved.previous_profile_id
             else resolved.profile_id
         end as old_profile_id
-    from judged
-    inner join resolved on judged.identifier_key = resolved.identifier_key
+    from {{ judged }} as judged
+    inner join {{ resolved }} as resolved on judged.identifier_key = resolved.identifier_key
     where judged.judged_in > {{ window.published_xid }} and judged.is_over_limit
 ),
 
