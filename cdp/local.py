@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -19,17 +18,14 @@ from starlette.routing import Mount, Route
 
 import dagster_project.serving.app
 import ingest.app
-from cdp.errors import UserError
 from cdp.service import instance_name
 from cdp.settings import Settings, load_settings
 from ingest.logs import configure_logging
-from ingest.server import check_keys
+from ingest.server import keep_imported, serve
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-log = logging.getLogger(__name__)
 
 
 class BothSides:
@@ -86,35 +82,10 @@ def create_app() -> BothSides:
     """The application from the environment, for the server."""
     configure_logging()
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log each look at /ready
-    return BothSides(load_settings())
-
-
-def main() -> int:
-    """Serve until SIGTERM or SIGINT; what was received is stored before the end."""
-    configure_logging()
-    try:
-        settings = load_settings()
-        check_keys(settings)
-    except UserError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    uvicorn.run(
-        "cdp.local:create_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=30,
-    )
-    return 0
+    app = BothSides(load_settings())
+    keep_imported()
+    return app
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve("cdp.local:create_app"))

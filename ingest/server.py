@@ -23,10 +23,17 @@ def create_worker() -> Starlette:
     """The application of one worker process, from the environment."""
     configure_logging()
     app = create_app(load_settings())
-    # What was imported stays. Otherwise each full collection visits all of it again while requests
-    # wait: measured, the 99th percentile of their latency doubles.
-    gc.freeze()
+    keep_imported()
     return app
+
+
+def keep_imported() -> None:
+    """Leave what was imported out of garbage collection.
+
+    Otherwise each full collection visits all of it again while requests wait: measured, the 99th
+    percentile of their latency doubles.
+    """
+    gc.freeze()
 
 
 def check_keys(settings: Settings) -> None:
@@ -48,6 +55,14 @@ def check_keys(settings: Settings) -> None:
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; what was received is stored before the end."""
+    return serve("ingest.server:create_worker", has_workers=True)
+
+
+def serve(factory: str, *, has_workers: bool = False) -> int:
+    """Run an application that collects, named as `module:function`; return the exit status.
+
+    With `has_workers` it runs in as many processes as the settings say.
+    """
     configure_logging()
     try:
         settings = load_settings()
@@ -57,11 +72,11 @@ def main() -> int:
         return 2
     _allow_many_connections()
     uvicorn.run(
-        "ingest.server:create_worker",
+        factory,
         factory=True,
         host=settings.host,
         port=settings.port,
-        workers=settings.ingest_workers,
+        workers=settings.ingest_workers if has_workers else 1,
         loop="uvloop",
         http=BoundedProtocol,
         ws="none",

@@ -147,6 +147,26 @@ def test_an_alias_joins_a_user_with_a_browser_or_with_another_user(warehouse: Wa
 
 
 @history
+def _alias_of_a_browser() -> None:
+    viewed(anonymousId="a-aliased-browser")
+    happened(type="alias", previousId="a-aliased-browser", userId="z-aliased-user")
+
+
+def test_the_browser_of_an_alias_is_not_taken_for_a_user(warehouse: Warehouse) -> None:
+    profile_id = warehouse.profile_id("user_id", "z-aliased-user")
+    [found] = warehouse.rows(
+        "select user_id, primary_identifier, anonymous_id from unify.profiles"
+        " where profile_id = %s",
+        profile_id,
+    )
+    assert found == {
+        "user_id": "z-aliased-user",
+        "primary_identifier": "z-aliased-user",
+        "anonymous_id": "a-aliased-browser",
+    }
+
+
+@history
 def _alias_and_limit() -> None:
     viewed(anonymousId="counted-browser", userId="counted-ann")
     happened(type="alias", previousId="counted-browser", userId="counted-bob")
