@@ -1,6 +1,7 @@
 """Real parts for every test: one PostgreSQL per test process, one fresh database per test."""
 
 import itertools
+import signal
 from collections.abc import Iterator
 
 import psycopg
@@ -19,6 +20,15 @@ FAST = (
 )
 TEMPLATE = "migrated"
 numbers = itertools.count()
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the programs under test.
+
+    A shell that starts the tests in the background has them ignore SIGINT, and children inherit it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
