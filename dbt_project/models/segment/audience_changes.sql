@@ -88,7 +88,7 @@ active_profiles as (
     select distinct events.profile_id
     from {{ ref('events') }} as events
     inner join {{ ref('stg_events') }} as landed on events.event_id = landed.event_id
-    inner join runs on landed.xid >= runs.from_xid
+    inner join runs on landed.xid >= runs.published_xid
 ),
 
 regroupings as (
@@ -96,7 +96,7 @@ regroupings as (
         changes.old_profile_id,
         changes.profile_id
     from {{ ref('profile_changes') }} as changes
-    inner join runs on changes.run > runs.from_xid
+    inner join runs on changes.run > runs.published_xid
 ),
 
 regrouped_profiles as (
