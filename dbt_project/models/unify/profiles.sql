@@ -37,8 +37,8 @@ seen as (
     group by owners.profile_id
 ),
 
--- Of several identifiers of one type, the one that first appeared last. An alias call does not say of
--- which type its other id is: a user_id counts only when an event was sent under it.
+-- Of several identifiers of one type, the one that first appeared last. An alias call does not say
+-- of which type its other id is: a user_id counts only when an event was sent under it.
 ranked_identifiers as (
     select
         resolved.profile_id,
