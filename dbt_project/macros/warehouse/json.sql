@@ -68,7 +68,8 @@
 {% endmacro %}
 
 {% macro bigquery__json_object_from(key, value) %}
-    {{ return('json_object(array_agg(' ~ key ~ '), array_agg(' ~ value ~ '))') }}
+    {% set entry = 'concat(to_json_string(' ~ key ~ "), ':', to_json_string(" ~ value ~ '))' %}
+    {{ return("parse_json(concat('{', string_agg(" ~ entry ~ ", ',' order by " ~ key ~ "), '}'))") }}
 {% endmacro %}
 
 {% macro empty_json_object() %}

@@ -62,8 +62,11 @@
     {{ return('(' ~ xid ~ '::numeric * 10000000000000000000 + ' ~ seq ~ ')') }}
 {% endmacro %}
 
+{# Two numbers of nineteen digits in a row: BigQuery has no whole number that holds both. #}
 {% macro bigquery__landing_position(xid, seq) %}
-    {{ return('(cast(' ~ xid ~ " as bignumeric) * bignumeric '10000000000000000000' + " ~ seq ~ ')') }}
+    {{ return(
+        'concat(lpad(cast(' ~ xid ~ " as string), 19, '0'), lpad(cast(" ~ seq ~ " as string), 19, '0'))"
+    ) }}
 {% endmacro %}
 
 {# The parts of a place in the order of landing. #}
@@ -76,7 +79,7 @@
 {% endmacro %}
 
 {% macro bigquery__xid_of_position(position) %}
-    {{ return('cast(trunc(' ~ position ~ " / bignumeric '10000000000000000000') as int64)") }}
+    {{ return('cast(substr(' ~ position ~ ', 1, 19) as int64)') }}
 {% endmacro %}
 
 {% macro seq_of_position(position) %}
@@ -88,5 +91,5 @@
 {% endmacro %}
 
 {% macro bigquery__seq_of_position(position) %}
-    {{ return('cast(mod(' ~ position ~ ", bignumeric '10000000000000000000') as int64)") }}
+    {{ return('cast(substr(' ~ position ~ ', 20) as int64)') }}
 {% endmacro %}

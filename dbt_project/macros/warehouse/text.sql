@@ -33,7 +33,7 @@
 
 {% macro bigquery__money_of(text) %}
     {{ return(
-        'if(regexp_contains(' ~ text ~ ", r'^-?[0-9]{1,15}([.][0-9]+)?$'), round(cast(" ~ text
-        ~ ' as bignumeric), 6), null)'
+        'if(regexp_contains(' ~ text ~ ", r'^-?[0-9]{1,15}([.][0-9]+)?$'), cast(round(cast(" ~ text
+        ~ ' as bignumeric), 6) as numeric), null)'
     ) }}
 {% endmacro %}
