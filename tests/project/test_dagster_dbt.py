@@ -23,7 +23,6 @@ from dagster_project.exclusive import REFRESH, exclusive
 PROJECT_FILE = """
 name: small
 profile: cdp
-vars: {schema_prefix: ""}
 models: {small: {+materialized: table, collect: {+schema: collect}, unify: {+schema: unify}}}
 """
 NUMBERS = "select 1 as number union all select 2"
@@ -85,8 +84,8 @@ def project(tmp_path: Path, database: str) -> SmallProject:
     real = PROJECT_DIR / "dbt_project"
     small.write("dbt_project.yml", PROJECT_FILE)
     small.write("profiles.yml", (real / "profiles.yml").read_text())
-    schema_names = "macros/generate_schema_name.sql"
-    small.write(schema_names, (real / schema_names).read_text())
+    for schema_names in ("macros/generate_schema_name.sql", "macros/warehouse/schemas.sql"):
+        small.write(schema_names, (real / schema_names).read_text())
     small.write("models/collect/numbers.sql", NUMBERS)
     small.write("models/unify/doubled.sql", DOUBLED)
     small.write("models/unify/on_its_own.sql", ON_ITS_OWN)

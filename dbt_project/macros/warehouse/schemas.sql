@@ -1,0 +1,13 @@
+{# What stands before the name of a stage. On BigQuery a project has one namespace of data sets, so those
+   of the stages begin with the profile's own: cdp_unify, cdp_segment ... #}
+{% macro schema_prefix() %}
+    {{ return(adapter.dispatch('schema_prefix')()) }}
+{% endmacro %}
+
+{% macro postgres__schema_prefix() %}
+    {{ return('') }}
+{% endmacro %}
+
+{% macro bigquery__schema_prefix() %}
+    {{ return(target.dataset ~ '_') }}
+{% endmacro %}
