@@ -13,6 +13,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from cdp.settings import Settings
+from cdp.suppression import Suppressions, learn_suppressions
 from ingest.arrival import Arrival, Receipt, Rules
 from ingest.rejection import RejectionError
 from ingest.rows import COPY_EVENTS, COPY_REJECTED, insert_landings, rejected_row
@@ -37,6 +38,7 @@ class ReplayResult:
 
     replayed: int = 0
     accepted_events: int = 0
+    suppressed_events: int = 0
     still_rejected: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
@@ -45,10 +47,12 @@ def replay_rejected(url: str, settings: Settings, *, code: str | None = None) ->
     """Try every rejected event and request again, oldest first, each in its own transaction.
 
     What is accepted lands in raw.events and its entry is marked; what is rejected again stays as it
-    is. Of a batch of which a part is accepted now, the rest is quarantined anew, event by event.
-    Safe to interrupt and to run twice at once. `code` picks one reason.
+    is. What is of a suppressed identifier by now is counted and dropped. Of a batch of which a part
+    is accepted now, the rest is quarantined anew, event by event. Safe to interrupt and to run
+    twice at once. `code` picks one reason.
     """
     rules = Rules.from_settings(settings)
+    suppressions = Suppressions()
     result = ReplayResult()
     after = 0
     with psycopg.connect(url, autocommit=True) as connection:
@@ -61,24 +65,33 @@ def replay_rejected(url: str, settings: Settings, *, code: str | None = None) ->
                 if row is None:
                     return result
                 after = row[0]
-                _count(result, _replay(connection, row, rules))
+                # With the row locked: an erasure waits for this transaction from now on.
+                learn_suppressions(connection, suppressions)
+                _count(result, _replay(connection, row, rules, suppressions))
 
 
 def _count(result: ReplayResult, arrival: Arrival) -> None:
-    if arrival.accepted:
+    if arrival.accepted or arrival.suppressed:
         result.replayed += 1
+        result.suppressed_events += len(arrival.suppressed)
         result.accepted_events += len(arrival.accepted)
     else:
         result.still_rejected += 1
         result.reasons.update({part.code for part in arrival.rejected})
 
 
-def _replay(connection: psycopg.Connection[Any], row: tuple[Any, ...], rules: Rules) -> Arrival:
+def _replay(
+    connection: psycopg.Connection[Any],
+    row: tuple[Any, ...],
+    rules: Rules,
+    suppressions: Suppressions,
+) -> Arrival:
     rejected_id, received_at, source, path, batch_index, body_text, encoding = row
     body = base64.b64decode(body_text) if encoding == "base64" else body_text.encode()
     receipt = Receipt(path, source, received_at)
     arrival = _read_again(receipt, body, rules, is_item=batch_index is not None)
-    if arrival.accepted:
+    arrival.drop_suppressed(suppressions)
+    if arrival.accepted or arrival.suppressed:
         connection.execute("select raw.ensure_partition(%s)", [received_at.date()])
         try:
             with connection.transaction():
@@ -86,9 +99,11 @@ def _replay(connection: psycopg.Connection[Any], row: tuple[Any, ...], rules: Ru
         except psycopg.DataError as error:
             reason = error.diag.message_primary or "no reason given"
             return _refused(receipt, RejectionError("not_storable", reason))
+        # What is kept of an entry is what was sent, and of suppressed people nothing may be.
+        body = "[suppressed]" if arrival.suppressed else body_text
         connection.execute(
-            "update raw.rejected_events set replayed_at = now() where rejected_id = %s",
-            [rejected_id],
+            "update raw.rejected_events set replayed_at = now(), body = %s where rejected_id = %s",
+            [body, rejected_id],
         )
     return arrival
 
@@ -115,11 +130,5 @@ def _store(connection: psycopg.Connection[Any], arrival: Arrival) -> None:
             with cursor.copy(COPY_REJECTED) as copy:
                 copy.write(b"".join(rejected))
         receipt = arrival.receipt
-        landing = (
-            receipt.received_at.date().isoformat(),
-            receipt.source,
-            arrival.event_count,
-            len(arrival.accepted),
-            len(arrival.rejected),
-        )
+        landing = (receipt.received_at.date().isoformat(), receipt.source, *arrival.counts)
         cursor.execute(insert_landings([landing]).encode())

@@ -1,6 +1,7 @@
 """Runs of a job in this process, for the command line: `cdp refresh` and `cdp demo`."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -49,25 +50,45 @@ class RefreshResult:
 
 
 def refresh(
-    settings: Settings, *, full: bool = False, on_step: OnStep = unobserved
+    settings: Settings,
+    *,
+    full: bool = False,
+    on_step: OnStep = unobserved,
+    instance: dg.DagsterInstance | None = None,
 ) -> RefreshResult:
     """Run the job `refresh` (or `full_refresh`) in this process and return how it ended.
 
     The run is recorded where the Dagster UI shows it, may be started while the UI and the daemon
     run, and waits for a refresh that is running. `on_step` is called after each model, test and
-    file. Raises DbtError when the dbt project does not parse.
+    file. `instance` is that of a run which needs a refresh within it. Raises DbtError when the dbt
+    project does not parse.
     """
-    job = _definitions().resolve_job_def("full_refresh" if full else "refresh")
-    with open_instance(settings) as instance:
-        end_dead_runs(instance)
+    name = "full_refresh" if full else "refresh"
+    return _run(name, settings, {"on_step": _as_resource(on_step)}, instance)
+
+
+def run_erasures(settings: Settings) -> RefreshResult:
+    """Run the job `erase_profiles` in this process, as `refresh` runs the refresh."""
+    return _run("erase_profiles", settings, {}, None)
+
+
+def _run(
+    job_name: str,
+    settings: Settings,
+    resources: Mapping[str, Any],
+    instance: dg.DagsterInstance | None,
+) -> RefreshResult:
+    job = _definitions().resolve_job_def(job_name)
+    with nullcontext(instance) if instance else open_instance(settings) as used:
+        end_dead_runs(used)
         result = job.execute_in_process(
-            instance=instance,
+            instance=used,
             run_config=_quiet(job.run_config),
             tags={EXECUTED_BY: process_mark()},
             raise_on_error=False,
-            resources={"settings": settings, "on_step": _as_resource(on_step)},
+            resources={"settings": settings, **resources},
         )
-        return _summary(instance, result)
+        return _summary(used, result)
 
 
 @cache

@@ -38,11 +38,12 @@ def answer_one(arrival: Arrival) -> Answer:
     if arrival.rejected:
         part = arrival.rejected[0]
         return part.status, encode({"code": part.code, "message": part.message})
+    taken = arrival.accepted or arrival.suppressed
     received_at = arrival.receipt.received_at
     return 200, encode(
         {
             "success": True,
-            "message_id": arrival.accepted[0].message_id,
+            "message_id": taken[0].message_id,
             "received_at": received_at,
         }
     )
@@ -59,7 +60,8 @@ def answer_batch(arrival: Arrival) -> Answer:
         }
         for part in sorted(arrival.rejected, key=lambda part: part.index or 0)
     ]
-    accepted = len(arrival.accepted)
+    # Nobody learns from an answer who is suppressed.
+    accepted = len(arrival.accepted) + len(arrival.suppressed)
     return 200, encode({"success": True, "accepted": accepted, "rejected": rejected})
 
 

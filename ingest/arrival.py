@@ -7,6 +7,7 @@ from typing import Self
 import msgspec
 
 from cdp.settings import Settings
+from cdp.suppression import CARRIED, Suppressions
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
@@ -44,13 +45,15 @@ class Accepted(msgspec.Struct, gc=False):
     """An event that is ready to be stored.
 
     `row` is its line for COPY. `index` is its place in the batch (None for a single call), `body`
-    what the client sent: both are needed only if PostgreSQL refuses the row after all.
+    what the client sent: both are needed only if PostgreSQL refuses the row after all. `carried`
+    are its identifiers in the order of cdp.suppression.CARRIED.
     """
 
     row: bytes
     message_id: str
     index: int | None
     body: bytes
+    carried: tuple[str | None, ...] = (None,) * len(CARRIED)
 
 
 class Rejected(msgspec.Struct, gc=False):
@@ -71,17 +74,33 @@ class Rejected(msgspec.Struct, gc=False):
 class Arrival:
     """Everything that one request brings, from one source at one instant.
 
-    `is_refused`: the request as a whole is the one rejected part.
+    `is_refused`: the request as a whole is the one rejected part. `suppressed` are events of
+    somebody whose data may not be kept: they are counted, and only their number lands.
     """
 
     receipt: Receipt
     accepted: list[Accepted] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    suppressed: list[Accepted] = field(default_factory=list)
     is_refused: bool = False
 
     @property
     def event_count(self) -> int:
-        return len(self.accepted) + len(self.rejected)
+        return len(self.accepted) + len(self.rejected) + len(self.suppressed)
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """Received, accepted, rejected, suppressed: its part of raw.landings."""
+        accepted, rejected = len(self.accepted), len(self.rejected)
+        return self.event_count, accepted, rejected, len(self.suppressed)
+
+    def drop_suppressed(self, suppressions: Suppressions) -> None:
+        """Move the events of suppressed identifiers out of `accepted`."""
+        if suppressions:
+            before, self.accepted = self.accepted, []
+            for event in before:
+                is_dropped = suppressions.covers(event.carried)
+                (self.suppressed if is_dropped else self.accepted).append(event)
 
     @property
     def byte_count(self) -> int:

@@ -202,7 +202,7 @@ def _email(people: tuple[dict[str, Any] | None, ...], rules: Rules) -> str | Non
 
 def _phone(people: tuple[dict[str, Any] | None, ...], rules: Rules) -> str | None:
     value = _first_text(people, "phone")
-    return _short(_e164(value), "phone", rules) if value else None
+    return _short(e164(value), "phone", rules) if value else None
 
 
 def _first_text(people: tuple[dict[str, Any] | None, ...], name: str) -> str | None:
@@ -214,7 +214,7 @@ def _first_text(people: tuple[dict[str, Any] | None, ...], name: str) -> str | N
 
 
 @functools.lru_cache(maxsize=10_000)
-def _e164(number: str) -> str:
+def e164(number: str) -> str:
     """The number in E.164 where it names its country and is possible, else as it was sent."""
     if len(number) > 64:
         return number

@@ -21,7 +21,7 @@ class Metrics:
         )
         self.events = Counter(
             "cdp_ingest_events",
-            "Events by source and outcome (accepted or the code of the rejection).",
+            "Events by source and outcome (accepted, suppressed or the code of the rejection).",
             ["source", "outcome"],
             registry=self.registry,
         )
@@ -59,6 +59,8 @@ class Metrics:
         source = arrival.receipt.source
         if arrival.accepted:
             self._count_outcome(source, "accepted", len(arrival.accepted))
+        if arrival.suppressed:
+            self._count_outcome(source, "suppressed", len(arrival.suppressed))
         for part in arrival.rejected:
             self._count_outcome(source, part.code, 1)
 

@@ -19,7 +19,10 @@ REJECTED_COLUMNS = (
 )  # fmt: skip
 COPY_REJECTED = f"copy raw.rejected_events ({', '.join(REJECTED_COLUMNS)}) from stdin"
 
-LANDING_COLUMNS = ("received_on", "source", "received_count", "accepted_count", "rejected_count")
+LANDING_COLUMNS = (
+    "received_on", "source", "received_count", "accepted_count", "rejected_count",
+    "suppressed_count",
+)  # fmt: skip
 
 PATH_LENGTH = 200  # of a path that a client made up, in the quarantine
 
@@ -61,11 +64,11 @@ def rejected_row(part: Rejected, receipt: Receipt) -> bytes:
     ).encode()
 
 
-def insert_landings(landings: Iterable[tuple[str, str, int, int, int]]) -> str:
-    """The statement that accounts for a commit: what arrived on a day from a source."""
+def insert_landings(landings: Iterable[tuple[str, str, *tuple[int, ...]]]) -> str:
+    """The statement that accounts for a commit: day, source and the counts of each."""
     values = ", ".join(
-        f"({_literal(received_on)}, {_literal(source)}, {received}, {accepted}, {rejected})"
-        for received_on, source, received, accepted, rejected in landings
+        f"({_literal(received_on)}, {_literal(source)}, {', '.join(map(str, counts))})"
+        for received_on, source, *counts in landings
     )
     return f"insert into raw.landings ({', '.join(LANDING_COLUMNS)}) values {values}"  # noqa: S608 - quoted
 

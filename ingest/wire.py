@@ -243,7 +243,8 @@ def _read_one(
         arrival.rejected.append(_rejected(error, _text(sent_id), index, kept))
         return
     kept = event.payload if call.is_batch else body
-    arrival.accepted.append(Accepted(event_row(event), event.message_id, index, kept))
+    carried = (event.user_id, event.email, event.phone, event.anonymous_id, event.previous_id)
+    arrival.accepted.append(Accepted(event_row(event), event.message_id, index, kept, carried))
 
 
 def _folded(document: dict[str, Any], item: bytes) -> bytes:

@@ -8,12 +8,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import psycopg
 
+from cdp.suppression import NEWER, Suppressions
 from ingest.arrival import Accepted, Arrival, Rejected
 from ingest.group_commit import execute_with_copies
 from ingest.metrics import Metrics
@@ -27,11 +28,13 @@ Chore = Callable[[Connection], Awaitable[None]]
 
 GROUP_EVENTS = 1_000  # about 20 ms of work; a larger commit would only delay its answers
 PARTITION_CHECK_SECONDS = 3_600.0
+SUPPRESSION_CHECK_SECONDS = 60.0  # a commit that does not know the newest fails anyway
 LONGEST_PAUSE_SECONDS = 2.0
 
 # SQLSTATE classes that say "this row", not "this server": bad data, broken constraint, too large.
 ROW_ERROR_CLASSES = frozenset({"22", "23", "54"})
 NO_PARTITION = "23514"
+SUPPRESSIONS_ADDED = "CDP01"  # raised by raw.require_suppressions
 
 
 @dataclass(slots=True)
@@ -61,7 +64,12 @@ class Writer:
         self._queue_events = queue_events
         self._queue_bytes = queue_bytes
         self._commit_timeout_seconds = commit_timeout_seconds
-        self._chores = [(PARTITION_CHECK_SECONDS, ensure_partitions), *chores]
+        self._suppressions = Suppressions()
+        self._chores = [
+            (PARTITION_CHECK_SECONDS, ensure_partitions),
+            (SUPPRESSION_CHECK_SECONDS, self._learn_suppressions),
+            *chores,
+        ]
         self._due_at = [0.0] * len(self._chores)
         self._waiting: deque[_Waiting] = deque()
         self._in_flight: list[_Waiting] = []
@@ -189,9 +197,15 @@ class Writer:
                 self._due_at[number] = now + every_seconds
 
     async def _store_group(self, connection: Connection, group: list[_Waiting]) -> None:
+        for waiting in group:
+            waiting.arrival.drop_suppressed(self._suppressions)
         try:
             await self._commit(connection, [waiting.arrival for waiting in group])
         except psycopg.Error as error:
+            if error.sqlstate == SUPPRESSIONS_ADDED:
+                await self._learn_suppressions(connection)
+                await self._store_group(connection, group)
+                return
             if not _is_row_error(error):
                 raise
             if error.sqlstate == NO_PARTITION:
@@ -214,7 +228,8 @@ class Writer:
         answer = asyncio.get_running_loop().call_later(limit, self._answer_unavailable)
         try:
             async with asyncio.timeout(limit):
-                await execute_with_copies(connection, *_statements(arrivals))
+                statements = _statements(arrivals, self._suppressions.last_id)
+                await execute_with_copies(connection, *statements)
         finally:
             answer.cancel()
         self._metrics.commit_seconds.observe(time.perf_counter() - started)
@@ -233,6 +248,10 @@ class Writer:
                     event.body,
                 )
             )
+
+    async def _learn_suppressions(self, connection: Connection) -> None:
+        cursor = await connection.execute(NEWER, [self._suppressions.last_id])
+        self._suppressions.add(await cursor.fetchall())
 
     def _answer_unavailable(self) -> None:
         self._set_ready(False)
@@ -256,24 +275,24 @@ async def ensure_partitions(connection: Connection) -> None:
     await connection.execute("select raw.ensure_partitions()")
 
 
-def _statements(arrivals: list[Arrival]) -> tuple[bytes, list[bytes]]:
+def _statements(arrivals: list[Arrival], last_suppression: int) -> tuple[bytes, list[bytes]]:
     """The statements that store a group, and the rows of each `copy` among them."""
-    received: Counter[tuple[str, str]] = Counter()
-    accepted: Counter[tuple[str, str]] = Counter()
+    landings: dict[tuple[str, str], tuple[int, ...]] = {}
     for arrival in arrivals:
         day_and_source = (arrival.receipt.received_at.date().isoformat(), arrival.receipt.source)
-        received[day_and_source] += arrival.event_count
-        accepted[day_and_source] += len(arrival.accepted)
+        earlier = landings.get(day_and_source, (0, 0, 0, 0))
+        landings[day_and_source] = tuple(map(sum, zip(earlier, arrival.counts, strict=True)))
     event_rows = b"".join(event.row for arrival in arrivals for event in arrival.accepted)
     rejected_rows = b"".join(
         rejected_row(part, arrival.receipt) for arrival in arrivals for part in arrival.rejected
     )
     copies = [(COPY_EVENTS, event_rows), (COPY_REJECTED, rejected_rows)]
     copies = [(statement, rows) for statement, rows in copies if rows]
-    landings = insert_landings(
-        (*key, count, accepted[key], count - accepted[key]) for key, count in received.items()
+    accounting = insert_landings(
+        (day, source, *counts) for (day, source), counts in landings.items()
     )
-    query = ";".join([*(statement for statement, _ in copies), landings])
+    check = f"select raw.require_suppressions({last_suppression})"
+    query = ";".join([*(statement for statement, _ in copies), accounting, check])
     return query.encode(), [rows for _, rows in copies]
 
 

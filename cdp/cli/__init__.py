@@ -6,7 +6,7 @@ from typing import NoReturn
 import psycopg
 import typer
 
-from cdp.cli import audience, data, demo, keys, load, replay, stack, up
+from cdp.cli import audience, data, demo, erase, keys, load, replay, stack, up
 from cdp.cli.terminal import errors
 from cdp.errors import UserError
 
@@ -21,6 +21,8 @@ app.command()(demo.demo)
 app.command()(up.up)
 app.command()(load.load)
 app.command("replay-rejected")(replay.replay_rejected)
+app.command()(erase.erase)
+app.command()(erase.erasures)
 app.command()(stack.refresh)
 app.command()(stack.status)
 app.command()(stack.stop)

@@ -20,5 +20,7 @@ def replay_rejected(
         f"{result.replayed:,} replayed with {result.accepted_events:,} events, "
         f"{result.still_rejected:,} still rejected"
     )
+    if result.suppressed_events:
+        console.print(f"  {result.suppressed_events:>7,} events of suppressed identifiers dropped")
     for reason, count in result.reasons.most_common():
         console.print(f"  {count:>7,} {reason}")

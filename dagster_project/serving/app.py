@@ -12,7 +12,9 @@ from dagster_project.serving.audiences import audience_routes
 from dagster_project.serving.database import Database
 from dagster_project.serving.decide import Decider, decide_routes
 from dagster_project.serving.decision_log import DecisionLog
+from dagster_project.serving.erasures import erasure_routes
 from dagster_project.serving.errors import answer_errors, json_response
+from dagster_project.serving.export import export_routes
 from dagster_project.serving.profiles import profile_routes
 
 
@@ -53,6 +55,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     app.include_router(decide_routes(settings, Decider(database, decision_log)))
     app.include_router(profile_routes(database))
+    app.include_router(erasure_routes(settings, database))
+    app.include_router(export_routes(database))
     app.include_router(audience_routes(database))
     app.include_router(audience_definition_routes(settings, database))
     return app

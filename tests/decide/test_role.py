@@ -20,6 +20,8 @@ from psycopg.conninfo import make_conninfo
         " rule_version, decided_at) values (gen_random_uuid(), 'a', 'a', '{}', '{}', 'a', now())",
         "insert into raw.audience_definitions (audience_key, name, definition, is_enabled)"
         " values ('a', 'a', '{}', true)",
+        "insert into raw.erasure_requests (mode, identifiers) values ('both', '[]')",
+        "select status, certificate from raw.erasure_requests",
     ],
 )
 def test_it_may(warehouse: str, statement: str) -> None:
@@ -38,6 +40,11 @@ def test_it_may(warehouse: str, statement: str) -> None:
         "update decide.decisions set experience = 'b'",
         "update raw.audience_definitions set name = 'b'",
         "delete from segment.audience_members",
+        "select identifiers from raw.erasure_requests",
+        "update raw.erasure_requests set status = 'completed'",
+        "insert into raw.erasure_requests (mode, status) values ('both', 'completed')",
+        "delete from raw.suppressions",
+        "select count(*) from raw.suppressions",
         "truncate unify.profiles",
         "drop table unify.profiles",
         "create table unify.mine (a integer)",

@@ -26,8 +26,8 @@ def test_received_is_accepted_and_rejected_and_accepted_is_kept_and_repeated(dat
     build(database, select=UNIFY)
     rows = Warehouse(database).rows("select * from collect.daily_intake order by received_on")
     assert [tuple(row.values()) for row in rows] == [
-        (MONDAY.date(), "test", 6, 3, 3, 2, 1),
-        (TUESDAY.date(), "shop", 1, 1, 0, 0, 1),
+        (MONDAY.date(), "test", 6, 3, 3, 2, 1, 0, 0),
+        (TUESDAY.date(), "shop", 1, 1, 0, 0, 1, 0, 0),
     ]
 
 

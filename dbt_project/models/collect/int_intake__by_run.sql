@@ -2,6 +2,7 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='append',
+    on_schema_change='append_new_columns',
     pre_hook="{{ forget_unpublished_rows() }}",
     indexes=[{'columns': ['run', 'received_on', 'source'], 'unique': true}],
 ) }}
@@ -14,6 +15,8 @@ with counted as (
         received_count,
         accepted_count,
         rejected_count,
+        suppressed_count,
+        erased_count,
         0 as landed_count,
         0 as kept_count
     from {{ source('raw', 'landings') }}
@@ -27,6 +30,8 @@ with counted as (
         0 as received_count,
         0 as accepted_count,
         0 as rejected_count,
+        0 as suppressed_count,
+        0 as erased_count,
         1 as landed_count,
         0 as kept_count
     from {{ source('raw', 'events') }}
@@ -40,6 +45,8 @@ with counted as (
         0 as received_count,
         0 as accepted_count,
         0 as rejected_count,
+        0 as suppressed_count,
+        0 as erased_count,
         0 as landed_count,
         1 as kept_count
     from {{ ref('stg_events') }}
@@ -54,6 +61,8 @@ select
     sum(accepted_count) as accepted_count,
     sum(rejected_count) as rejected_count,
     sum(landed_count) as landed_count,
-    sum(kept_count) as kept_count
+    sum(kept_count) as kept_count,
+    sum(suppressed_count) as suppressed_count,
+    sum(erased_count) as erased_count
 from counted
 group by received_on, source

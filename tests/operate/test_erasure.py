@@ -1,0 +1,269 @@
+"""Erasing people: nothing of them is left anywhere, and what is left is as if they never were."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from cdp.erasure_requests import read_requests, request_erasure
+from dagster_project.run import refresh, run_erasures
+from tests.operate.conftest import Platform
+from tests.unify.conftest import UNIFY
+from tests.warehouse import build, land
+
+NOW = datetime.now(UTC)
+ADA = [("user_id", "ada-17"), ("email", "ada@example.org"), ("anonymous_id", "browser-ada-1")]
+CLEO = [("email", "cleo@example.org")]
+# What a search for Ada must not find: her identifiers, and the profile ids made of them.
+TRACES = [value for _kind, value in ADA] + [
+    str(UUID(hashlib.md5(f"{kind}:{value}".encode()).hexdigest()))  # noqa: S324 - not a secret
+    for kind, value in ADA
+]
+TRACES += ["ada%40example.org"]
+
+
+def event(kind: str = "page", minutes_ago: int = 60, **more: Any) -> dict[str, Any]:
+    at = (NOW - timedelta(minutes=minutes_ago)).isoformat()
+    return {"type": kind, "timestamp": at, "receivedAt": at, **more}
+
+
+def order(order_id: str, total: int, **more: Any) -> dict[str, Any]:
+    properties = {"order_id": order_id, "total": total}
+    return event("track", event="Order Completed", properties=properties, **more)
+
+
+def with_email(email: str) -> dict[str, Any]:
+    return {"context": {"traits": {"email": email}}}
+
+
+GONE = [
+    event(anonymousId="browser-ada-1", messageId="a1"),
+    order("o1", 900, userId="ada-17", anonymousId="browser-ada-1", messageId="a2"),
+    event(userId="ada-17", messageId="a3", **with_email("Ada@Example.org")),
+    # Ada used the kiosk that Ben uses, which made it one of too many people.
+    event(userId="ada-17", anonymousId="kiosk", messageId="a4"),
+    event(anonymousId="cleo-phone", messageId="c1", **with_email("cleo@example.org")),
+    event(anonymousId="cleo-laptop", messageId="c2", **with_email("cleo@example.org")),
+]
+LEFT = [
+    event(userId="ben", anonymousId="kiosk", messageId="b1"),
+    event(anonymousId="kiosk", messageId="b2"),
+    order("o2", 700, userId="ben", messageId="b3"),
+    # Only Cleo's e-mail made these one person.
+    event(anonymousId="cleo-phone", messageId="c3"),
+    event(anonymousId="cleo-laptop", messageId="c4"),
+]
+MENTIONING = event(
+    userId="dora",
+    messageId="d1",
+    properties={
+        "invited": "ADA@example.org",
+        "url": "https://shop.example/?to=ada%40example.org&x=1",
+        "other": "nevada@example.org.au",
+    },
+)
+MENTIONED = {
+    "invited": "[erased]",
+    "url": "https://shop.example/?to=[erased]&x=1",
+    "other": "nevada@example.org.au",
+}
+REJECTED = (
+    "insert into raw.rejected_events"
+    " (received_at, source, path, code, message, body, body_encoding, batch_index)"
+    " values (now(), 'test', '/v1/batch', 'x', 'x', %s, %s, %s)"
+)
+
+
+def quarantine(connection: psycopg.Connection[Any]) -> None:
+    batch = b'{"batch": [{"userId": "ada-17", "type": 1}, {"userId": "ben", "type": 1}]}'
+    bodies = [
+        ('{"userId": "ada-17"}', "utf-8", 0),
+        ('{"userId": "ben"}', "utf-8", 1),
+        (base64.b64encode(b"\0" + b'"ada@example.org"').decode(), "base64", None),
+        (batch.decode(), "utf-8", None),
+    ]
+    for body in bodies:
+        connection.execute(REJECTED, body)
+        connection.execute(
+            "insert into raw.landings"
+            " (received_on, source, received_count, accepted_count, rejected_count)"
+            " values ((now() at time zone 'UTC')::date, 'test', 1, 0, 1)"
+        )
+
+
+@pytest.fixture(scope="module")
+def erased(platform: Platform) -> dict[str, Any]:
+    """Ada and Cleo were there, delivered and decided about, and have been erased. Certificates."""
+    with psycopg.connect(platform.url, autocommit=True) as connection:
+        for each in [*GONE[:4], *LEFT[:3], *GONE[4:], *LEFT[3:], MENTIONING, GONE[1]]:
+            land(connection, [each])
+        quarantine(connection)
+    first = refresh(platform.settings)
+    assert first.success, first.message
+    ada = platform.value("select profile_id from unify.profiles where user_id = 'ada-17'")
+    assert str(ada) in TRACES
+    assert (
+        "ada@example.org" in (platform.settings.exports / "high_value_last_30_days.csv").read_text()
+    )
+    with psycopg.connect(platform.url) as connection:
+        for profile_id, context in ((ada, {}), (None, {"gift_for": "ada@example.org"})):
+            connection.execute(
+                "insert into decide.decisions (decision_id, profile_id, experience, rule_key,"
+                " audience_keys, context, rule_version, decided_at)"
+                " values (gen_random_uuid(), %s, 'a', 'a', '{}', %s, 'a', now())",
+                [profile_id and str(profile_id), json.dumps(context)],
+            )
+        asked = {
+            "ada": request_erasure(connection, ADA),
+            "cleo": request_erasure(connection, [("email", " Cleo@Example.org ")], mode="delete"),
+        }
+    result = run_erasures(platform.settings)
+    assert result.success, result.failures
+    with psycopg.connect(platform.url) as connection:
+        requests = {each["request_id"]: each for each in read_requests(connection)}
+    assert {requests[each]["status"] for each in asked.values()} == {"completed"}
+    return {name: requests[request_id]["certificate"] for name, request_id in asked.items()}
+
+
+TEXT_OF_EVERY_TABLE = """
+select format('%I.%I', nspname, relname)
+from pg_class inner join pg_namespace on relnamespace = pg_namespace.oid
+where relkind in ('r', 'm') and nspname not in ('pg_catalog', 'information_schema')
+"""
+
+
+def test_no_table_says_anything_of_her(platform: Platform, erased: dict[str, Any]) -> None:
+    found = []
+    tables = [each["format"] for each in platform.rows(TEXT_OF_EVERY_TABLE)]
+    assert len(tables) > 30
+    for table in tables:
+        for row in platform.rows(f"select each_row::text as text from {table} as each_row"):
+            found += [(table, trace) for trace in TRACES if trace in row["text"].lower()]
+    assert found == []
+
+
+def test_no_file_says_anything_of_her(platform: Platform, erased: dict[str, Any]) -> None:
+    files = [path for path in platform.settings.home.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".csv" for path in files)
+    assert [path for path in files if names_her(path)] == []
+
+
+def names_her(path: Path) -> bool:
+    content = path.read_bytes().lower()
+    return any(trace.encode() in content for trace in TRACES)
+
+
+def test_what_is_left_is_as_if_they_had_never_been(
+    platform: Platform, erased: dict[str, Any], new_database: Callable[[], str]
+) -> None:
+    """A warehouse in which only the other events ever landed says the same, row for row."""
+    other = new_database()
+    mentioning = {**MENTIONING, "properties": MENTIONED}
+    with psycopg.connect(other, autocommit=True) as connection:
+        for each in [*LEFT, mentioning]:
+            land(connection, [each])
+    build(other, select=UNIFY)
+    for table, key in {
+        "unify.profiles": "profile_id",
+        "unify.events": "event_id",
+        "unify.sessions": "session_id",
+        "unify.identifiers": "identifier_type, identifier_value",
+    }.items():
+        query = f"select * from {table} order by {key}"
+        with psycopg.connect(other) as connection:
+            expected = connection.execute(query).fetchall()
+        assert [tuple(row.values()) for row in platform.rows(query)] == expected, table
+
+
+def test_the_kiosk_is_bens_alone_now_and_cleos_devices_are_two_people(
+    platform: Platform, erased: dict[str, Any]
+) -> None:
+    owners = {
+        row["identifier_value"]: row["profile_id"]
+        for row in platform.rows("select identifier_value, profile_id from unify.identifiers")
+    }
+    assert owners["kiosk"] == owners["ben"]
+    assert owners["cleo-phone"] != owners["cleo-laptop"]
+
+
+def test_the_accounting_still_adds_up(platform: Platform, erased: dict[str, Any]) -> None:
+    [counted] = platform.rows(
+        "select sum(received_count)::int as received, sum(accepted_count)::int as accepted,"
+        " sum(rejected_count)::int as rejected, sum(erased_count)::int as erased,"
+        " sum(kept_count)::int as kept, sum(duplicate_count)::int as duplicates"
+        " from collect.daily_intake"
+    )
+    # Ada's four events, one of them sent twice, Cleo's two, and two of the quarantine.
+    assert counted == {
+        "received": 17,
+        "accepted": 6,
+        "rejected": 2,
+        "erased": 9,
+        "kept": 6,
+        "duplicates": 0,
+    }
+
+
+def test_of_the_quarantine_only_what_is_hers_goes(
+    platform: Platform, erased: dict[str, Any]
+) -> None:
+    bodies = platform.rows("select body from raw.rejected_events order by rejected_id")
+    assert [row["body"] for row in bodies] == [
+        '{"userId": "ben"}',
+        '{"batch": [{"userId": "ben", "type": 1}]}',
+    ]
+
+
+def test_what_others_said_of_her_is_kept_without_her(
+    platform: Platform, erased: dict[str, Any]
+) -> None:
+    properties = platform.value("select properties from unify.events where message_id = 'd1'")
+    assert properties == MENTIONED
+    assert platform.rows("select profile_id, context from decide.decisions") == [
+        {"profile_id": None, "context": {"gift_for": "[erased]"}}
+    ]
+
+
+def test_a_certificate_says_what_went_and_names_nobody(erased: dict[str, Any]) -> None:
+    certificate = erased["ada"]
+    assert not any(trace in json.dumps(certificate).lower() for trace in TRACES)
+    assert certificate["deleted"]["raw.events"] == 5
+    assert certificate["deleted"]["raw.rejected_events"] == 2
+    assert certificate["deleted"]["unify.profiles"] == 1
+    assert certificate["deleted"]["decide.decisions"] == 1
+    assert certificate["deleted"]["segment.audience_changes"] >= 2
+    assert certificate["redacted"]["raw.events"] == 1
+    assert certificate["remaining"] == {}
+    assert certificate["searched"]["tables"] > 20
+    salted = bytes.fromhex(certificate["salt"]) + b"email:ada@example.org"
+    email = next(x for x in certificate["identifiers"] if x["identifier_type"] == "email")
+    assert email["sha256"] == hashlib.sha256(salted).hexdigest()
+
+
+def test_an_incremental_refresh_after_it_changes_nothing_but_what_is_new(
+    platform: Platform, erased: dict[str, Any]
+) -> None:
+    """The erased ids leave no trace in the state that later runs build on."""
+    with psycopg.connect(platform.url) as connection:
+        land(connection, [event(anonymousId="cleo-phone", messageId="c5", minutes_ago=1)])
+    build(platform.url, select=UNIFY, command="run")
+    before = public_rows(platform)
+    build(platform.url, select=UNIFY, command="run", full_refresh=True)
+    assert public_rows(platform) == before
+
+
+def public_rows(platform: Platform) -> list[list[dict[str, Any]]]:
+    tables = {
+        "unify.profiles": "profile_id",
+        "unify.events": "event_id",
+        "unify.identifiers": "identifier_type, identifier_value",
+        "unify.sessions": "session_id",
+    }
+    return [platform.rows(f"select * from {name} order by {key}") for name, key in tables.items()]
