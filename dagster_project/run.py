@@ -26,7 +26,7 @@ class RefreshResult:
     `rows` are the rows that it wrote, by table ("stage.name") or file ("...[audience]"); of an
     incremental table those that changed. `failures` says for each thing that failed which it is,
     what dbt or the destination said, and where to look; `warnings` names the checks that found
-    something without stopping the run.
+    something without stopping the run; `notes` are what passed checks say of themselves.
     """
 
     success: bool
@@ -35,6 +35,7 @@ class RefreshResult:
     rows: Mapping[str, int] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def message(self) -> str:
@@ -70,6 +71,11 @@ def refresh(
 def run_erasures(settings: Settings) -> RefreshResult:
     """Run the job `erase_profiles` in this process, as `refresh` runs the refresh."""
     return _run("erase_profiles", settings, {}, None)
+
+
+def verify(settings: Settings) -> RefreshResult:
+    """Run the job `verify` in this process; the failures say which tables differ from a full run."""
+    return _run("verify", settings, {}, None)
 
 
 def _run(
@@ -116,6 +122,11 @@ def _summary(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) ->
         rows=_rows(result),
         failures=_failures(result),
         warnings=_warnings(result),
+        notes=tuple(
+            each.description
+            for each in result.get_asset_check_evaluations()
+            if each.passed and each.description
+        ),
     )
 
 

@@ -44,6 +44,18 @@ def run_refresh(settings: Settings, *, full: bool = False) -> None:
         console.print(warning, markup=False, soft_wrap=True)
 
 
+def verify() -> None:
+    """Compute everything again in scratch schemas, and compare; exit with 1 where it differs."""
+    settings, _url = ready_settings()
+    from dagster_project.run import verify as run  # noqa: PLC0415 - takes seconds to import
+
+    result = run(settings)
+    if not result.success:
+        raise UserError("The tables differ from a full refresh.\n" + "\n".join(result.failures))
+    for note in result.notes:
+        console.print(note, markup=False, soft_wrap=True)
+
+
 def status() -> None:
     """Say what runs, how far the batch is behind, and what was rejected."""
     settings = load_settings()

@@ -60,19 +60,20 @@ LEFT = [
     event(anonymousId="cleo-phone", messageId="c3"),
     event(anonymousId="cleo-laptop", messageId="c4"),
 ]
+SOMEBODY_ELSE = "nevada@example.org.au"
 MENTIONING = event(
     userId="dora",
     messageId="d1",
     properties={
         "invited": "ADA@example.org",
         "url": "https://shop.example/?to=ada%40example.org&x=1",
-        "other": "nevada@example.org.au",
+        "other": SOMEBODY_ELSE,
     },
 )
 MENTIONED = {
     "invited": "[erased]",
     "url": "https://shop.example/?to=[erased]&x=1",
-    "other": "nevada@example.org.au",
+    "other": SOMEBODY_ELSE,
 }
 REJECTED = (
     "insert into raw.rejected_events"
