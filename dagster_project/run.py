@@ -74,7 +74,7 @@ def run_erasures(settings: Settings) -> RefreshResult:
 
 
 def verify(settings: Settings) -> RefreshResult:
-    """Run the job `verify` in this process; the failures say which tables differ from a full run."""
+    """Run the job `verify` in this process; its failures say which tables differ, and how."""
     return _run("verify", settings, {}, None)
 
 

@@ -146,7 +146,8 @@ def test_no_table_says_anything_of_her(platform: Platform, erased: dict[str, Any
     assert len(tables) > 30
     for table in tables:
         for row in platform.rows(f"select each_row::text as text from {table} as each_row"):
-            found += [(table, trace) for trace in TRACES if trace in row["text"].lower()]
+            text = row["text"].lower().replace(SOMEBODY_ELSE, "")
+            found += [(table, trace) for trace in TRACES if trace in text]
     assert found == []
 
 

@@ -4,8 +4,9 @@
     {{ return(adapter.dispatch('schema_prefix')()) }}
 {% endmacro %}
 
+{# The job `verify` builds everything again beside the tables that stand. #}
 {% macro postgres__schema_prefix() %}
-    {{ return('') }}
+    {{ return(var('schema_prefix', '')) }}
 {% endmacro %}
 
 {% macro bigquery__schema_prefix() %}
