@@ -1,25 +1,35 @@
-"""Identity and profiles: a full refresh against one of 10,000 new events, on generated history.
+"""Identity and profiles: full resolution, and whole refreshes, on generated history.
 
-    python benchmarks/unify/run.py [events, default 1000000]
+    python benchmarks/unify/run.py [events, default 1000000, ...]
 
 The history has power-law activity, several devices per user, shared devices and chains. Everything
-runs on a server of its own that is thrown away. What counts are the ratios within one run.
+runs on a server of its own that is thrown away, by the commands that a person would type. What
+counts are the ratios within one run: with several sizes, those between them too.
 """
 
+import json
+import os
+import re
+import subprocess
 import sys
 import tempfile
+import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
+from dbt.cli.main import dbtRunner
+from dbt_common.events.base_types import EventMsg
 
-from cdp.database import migrate
+from cdp.database import dbt_environment, migrate
 from cdp.postgres import EmbeddedPostgres
-from tests.warehouse import try_build
+from cdp.settings import PROJECT_DIR, environment_set
 
 BATCH = 10_000
-MODELS = "+path:models/unify +path:models/collect watermark"
+BATCHES = 3
 IDENTITY = (
     "int_identifiers__carried_together",
     "int_identifiers__linked",
@@ -29,6 +39,27 @@ IDENTITY = (
     "int_identifiers__contracted",
     "int_identifiers__resolved",
 )
+FACTS = re.compile("int_(anchors|events|orders|refunds|traits|visits)__")
+
+# What nobody can do without: each pair of identifiers that an event carries, once.
+DISTINCT_EDGES = """
+create temporary table edges as
+select distinct least(key_a, key_b) as node_a, greatest(key_a, key_b) as node_b
+from (
+    select
+        hashtextextended(user_id, 1) as user_key,
+        hashtextextended(email, 2) as email_key,
+        hashtextextended(phone, 3) as phone_key,
+        hashtextextended(anonymous_id, 4) as browser_key
+    from collect.stg_events
+) as keys
+cross join lateral (
+    values
+        (user_key, email_key), (user_key, phone_key), (user_key, browser_key),
+        (email_key, phone_key), (email_key, browser_key), (phone_key, browser_key)
+) as pairs (key_a, key_b)
+where key_a is not null and key_b is not null
+"""
 
 # One event per number: its user by a power law, one of the user's devices, logged in or not; every
 # 200th number belongs to a shared device, every 500th to a chain of e-mails and devices.
@@ -101,46 +132,169 @@ def land(connection: psycopg.Connection[Any], first: int, last: int, people: int
     )
 
 
-def refresh(url: str) -> tuple[float, dict[str, float]]:
-    """Seconds of a run, and of each model in it."""
-    began = time.perf_counter()
-    result = try_build(url, select=MODELS, as_of="2026-03-01T00:00:00Z")
+@dataclass(frozen=True)
+class Refresh:
+    """Seconds of one `cdp refresh`, and of each dbt model in it."""
+
+    seconds: float
+    dbt_seconds: float
+    models: dict[str, float]
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Seconds by part. The models of a part overlap with those of others: four at a time."""
+        parts = {"start-up and CSV files": self.seconds - self.dbt_seconds}
+        for name, seconds in self.models.items():
+            parts[_part_of(name)] = parts.get(_part_of(name), 0) + seconds
+        return parts
+
+
+def _part_of(name: str) -> str:
+    if name in IDENTITY:
+        return "identity"
+    if FACTS.match(name):
+        return "facts by anchor"
+    if name in ("events", "stg_events"):
+        return "events"
+    if name in ("profiles", "sessions", "identifiers", "profile_changes", "int_profiles__touched"):
+        return "profiles"
+    return "audiences" if "audience" in name else "the rest"
+
+
+class Peak:
+    """The most disk and memory that a server used, looked at twice a second."""
+
+    def __init__(self, server: EmbeddedPostgres) -> None:
+        self.disk = self.memory = 0
+        self._server = server
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        postmaster = int((self._server.data_dir / "postmaster.pid").read_text().split()[0])
+        while not self._stopped.wait(0.5):
+            self.disk = max(self.disk, _size(self._server.data_dir))
+            self.memory = max(self.memory, _memory(postmaster))
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path, _folders, files in os.walk(folder):
+        for name in files:
+            try:
+                total += (Path(path) / name).stat().st_blocks * 512
+            except FileNotFoundError:  # PostgreSQL removes files while it works
+                continue
+    return total
+
+
+def _memory(postmaster: int) -> int:
+    """Bytes of a server's processes, shared memory counted once."""
+    total = 0
+    try:
+        for process in [psutil.Process(postmaster), *psutil.Process(postmaster).children()]:
+            total += process.memory_full_info().pss
+    except psutil.Error:  # a backend has just ended
+        return 0
+    return total
+
+
+def full_resolution(url: str) -> tuple[float, float, int]:
+    """Seconds of the identity models over everything, of `select distinct`, and the rounds."""
+    rounds = 0
+
+    def watch(event: EventMsg) -> None:
+        nonlocal rounds
+        if event.info.name == "SQLQuery":
+            found = re.search(r"temporary table \w+__representatives_(\d+)", event.data.sql)
+            rounds = max(rounds, int(found[1])) if found else rounds
+
+    project = str(PROJECT_DIR / "dbt_project")
+    arguments = ["--quiet", "build", "--select", "+int_identifiers__resolved", "--threads", "1"]
+    arguments += ["--project-dir", project, "--profiles-dir", project, "--log-level-file", "none"]
+    with tempfile.TemporaryDirectory() as target, environment_set(dbt_environment(url)):
+        result = dbtRunner(callbacks=[watch]).invoke([*arguments, "--target-path", target])
     if not result.success:
-        failed = [each.message for each in result.result or [] if each.status == "error"]
-        raise SystemExit(f"The run failed: {failed or result.exception}")
-    parts = {each.node.name: each.execution_time for each in result.result}
-    return time.perf_counter() - began, parts
+        raise SystemExit(f"dbt failed: {result.exception or result.result}")
+    models = {each.node.name: each.execution_time for each in result.result}  # type: ignore[union-attr]
+    with psycopg.connect(url) as connection:
+        began = time.perf_counter()
+        connection.execute(DISTINCT_EDGES)
+        return sum(models[name] for name in IDENTITY), time.perf_counter() - began, rounds
 
 
-def report(title: str, seconds: float, parts: dict[str, float]) -> None:
-    identity = sum(parts[name] for name in IDENTITY)
-    print(f"\n{title}: {seconds:.1f} s, identity {identity:.2f} s")
-    for name, part in sorted(parts.items(), key=lambda item: -item[1])[:14]:
+def refresh(url: str, home: Path, *options: str) -> Refresh:
+    """Run `cdp refresh` as a person would."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "cdp", "refresh", *options]
+    variables = os.environ | {"DATABASE_URL": url, "CDP_HOME": str(home)}
+    subprocess.run(command, check=True, env=variables, cwd=PROJECT_DIR, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - began
+    results = json.loads((home / "dbt" / "run_results.json").read_text())
+    models = {
+        each["unique_id"].split(".")[2]: each["execution_time"]
+        for each in results["results"]
+        if each["unique_id"].startswith("model.")
+    }
+    return Refresh(seconds, results["elapsed_time"], models)
+
+
+def report(title: str, run: Refresh) -> None:
+    print(f"\n{title}: {run.seconds:.1f} s, of it dbt {run.dbt_seconds:.1f} s")
+    for name, part in sorted(run.parts.items(), key=lambda item: -item[1]):
         print(f"    {part:7.2f}  {name}")
+    slowest = sorted(run.models.items(), key=lambda item: -item[1])[:8]
+    print("    slowest models:", ", ".join(f"{name} {part:.2f}" for name, part in slowest))
 
 
-def main() -> None:
-    events = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+def measure(events: int) -> float:
+    """Print what one size costs; return the seconds of identity for a batch, the best of three."""
     with tempfile.TemporaryDirectory(prefix="cdp-benchmark-") as folder:
-        server = EmbeddedPostgres(Path(folder) / "home")
+        server = EmbeddedPostgres(Path(folder) / "server")
         server.start()
+        peak = Peak(server)
         try:
             url = server.url()
             migrate(url)
             with psycopg.connect(url, autocommit=True) as connection:
                 land(connection, 1, events, events // 10)
-                connection.execute("analyze raw.events")
-                full, parts = refresh(url)
-                report(f"Full refresh of {events:,} events", full, parts)
-                size = "select pg_size_pretty(pg_database_size(current_database()))"
-                print(f"    database: {connection.execute(size).fetchone()}")
-                for batch in range(3):
+                connection.execute("vacuum analyze raw.events")
+                identity, distinct, rounds = full_resolution(url)
+                print(
+                    f"\n{events:,} events: full identity resolution {identity:.1f} s in {rounds} "
+                    f"rounds, select distinct of the edges {distinct:.1f} s: "
+                    f"ratio {identity / distinct:.2f}"
+                )
+                full = refresh(url, Path(folder) / "home", "--full")
+                report(f"Full refresh of {events:,} events", full)
+                later = []
+                for batch in range(BATCHES):
                     first = events + 1 + batch * BATCH
                     land(connection, first, first + BATCH - 1, events // 10)
-                    seconds, parts = refresh(url)
-                    report(f"{BATCH:,} new events ({seconds / full:.0%} of full)", seconds, parts)
+                    later.append(refresh(url, Path(folder) / "home"))
+                    share = later[-1].seconds / full.seconds
+                    report(f"{BATCH:,} new events over {events:,} ({share:.0%} of full)", later[-1])
         finally:
+            peak.stop()
             server.stop()
+        disk, memory = peak.disk / 2**30, peak.memory / 2**30
+        print(f"\n    at most {disk:.1f} GiB on disk, {memory:.1f} GiB in memory")
+    return min(run.parts["identity"] for run in later)
+
+
+def main() -> None:
+    sizes = [int(each) for each in sys.argv[1:]] or [1_000_000]
+    identity = {events: measure(events) for events in sizes}
+    for events, seconds in identity.items():
+        ratio = seconds / identity[sizes[0]]
+        print(
+            f"identity of {BATCH:,} new events over {events:,}: {seconds:.2f} s, ratio {ratio:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dagster_project.serving.decision_log import DecisionLog
 from dagster_project.serving.erasures import erasure_routes
 from dagster_project.serving.errors import answer_errors, json_response
 from dagster_project.serving.export import export_routes
+from dagster_project.serving.identity_evidence import identity_evidence_routes
 from dagster_project.serving.profiles import profile_routes
 
 
@@ -57,6 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(profile_routes(database))
     app.include_router(erasure_routes(settings, database))
     app.include_router(export_routes(database))
+    app.include_router(identity_evidence_routes(database))
     app.include_router(audience_routes(database))
     app.include_router(audience_definition_routes(settings, database))
     return app

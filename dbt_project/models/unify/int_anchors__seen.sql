@@ -11,7 +11,6 @@
         {'columns': ['anonymous_id_key']},
     ],
 ) }}
-{%- set window = run_window() %}
 
 with arrived as (
     select
@@ -23,8 +22,8 @@ with arrived as (
         min(occurred_at) as first_seen_at,
         max(occurred_at) as last_seen_at,
         max(case when type in ('track', 'page', 'screen') then occurred_at end) as last_event_at
-    from {{ ref('int_events__anchored') }}
-    where xid >= {{ window.from_xid }} and anchor_id is not null
+    from {{ ref('int_events__arrived') }}
+    where anchor_id is not null
     group by anchor_id
 )
 

@@ -1,9 +1,11 @@
 -- One row per identifier ever seen, blocked ones included: its first landing, and if it may link.
 -- judged_in is the run in which it appeared or the judgement last changed; changed_in any change.
+-- The unique key names the identifier, not only its 64-bit key: should two ever have the same key, the
+-- second finds the place taken and stops the run, and never takes over the first one's links.
 {{ config(
     materialized='incremental',
     incremental_strategy='delete+insert',
-    unique_key='identifier_key',
+    unique_key=['identifier_key', 'identifier_type', 'identifier_value'],
     indexes=[
         {'columns': ['identifier_key'], 'unique': true},
         {'columns': ['judged_in']},
@@ -153,7 +155,11 @@ select
     end as judged_in,
     {{ window.to_xid }} as changed_in
 from judged
-left join known on judged.identifier_key = known.identifier_key
+left join known
+    on
+        judged.identifier_key = known.identifier_key
+        and judged.identifier_type = known.identifier_type
+        and judged.identifier_value = known.identifier_value
 where
     known.identifier_key is null
     or known.first_seen_at <> judged.first_seen_at

@@ -8,21 +8,17 @@
         {'columns': ['ordered_at']},
     ],
 ) }}
-{%- set window = run_window() %}
 
 with arrived as (
     select
-        anchored.anchor_id,
+        arrived.anchor_id,
         valued.order_key,
         valued.message_id,
         valued.occurred_at as ordered_at,
         valued.amount_usd
-    from {{ ref('int_events__anchored') }} as anchored
-    inner join {{ ref('int_events__valued') }} as valued on anchored.event_id = valued.event_id
-    where
-        anchored.xid >= {{ window.from_xid }}
-        and anchored.anchor_id is not null
-        and valued.meaning = 'order'
+    from {{ ref('int_events__arrived') }} as arrived
+    inner join {{ ref('int_events__valued') }} as valued on arrived.event_id = valued.event_id
+    where arrived.anchor_id is not null and valued.meaning = 'order'
 ),
 
 known_and_arrived as (

@@ -8,17 +8,15 @@
         {'columns': ['anchor_id']},
     ],
 ) }}
-{%- set window = run_window() %}
 
 select
-    anchored.anchor_id,
+    arrived.anchor_id,
     valued.order_key,
     valued.message_id,
     valued.amount_usd
-from {{ ref('int_events__anchored') }} as anchored
-inner join {{ ref('int_events__valued') }} as valued on anchored.event_id = valued.event_id
+from {{ ref('int_events__arrived') }} as arrived
+inner join {{ ref('int_events__valued') }} as valued on arrived.event_id = valued.event_id
 where
-    anchored.xid >= {{ window.from_xid }}
-    and valued.meaning = 'refund'
+    valued.meaning = 'refund'
     and valued.problem is null
-    and anchored.anchor_id is not null
+    and arrived.anchor_id is not null

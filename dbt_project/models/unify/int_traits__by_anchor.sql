@@ -2,24 +2,20 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='delete+insert',
-    unique_key=['anchor_id', 'trait_key'],
-    indexes=[{'columns': ['anchor_id', 'trait_key'], 'unique': true}],
+    unique_key=['anchor_id', 'trait_id'],
+    indexes=[{'columns': ['anchor_id', 'trait_id'], 'unique': true}],
 ) }}
-{%- set window = run_window() %}
 
 with identifies as (
     select
-        anchored.anchor_id,
+        arrived.anchor_id,
         events.message_id,
         events.occurred_at,
         events.traits,
         {{ json_object_of('events.context', 'traits') }} as context_traits
     from {{ ref('stg_events') }} as events
-    inner join {{ ref('int_events__anchored') }} as anchored on events.event_id = anchored.event_id
-    where
-        events.xid >= {{ window.from_xid }}
-        and events.type = 'identify'
-        and anchored.anchor_id is not null
+    inner join {{ ref('int_events__arrived') }} as arrived on events.event_id = arrived.event_id
+    where arrived.type = 'identify' and arrived.anchor_id is not null
 ),
 
 -- Some SDKs state traits in the context only; where both are given, the call's own traits win.
@@ -68,6 +64,8 @@ ranked as (
 
 select
     anchor_id,
+    -- A name may be longer than an index takes.
+    {{ md5_id('trait_key') }} as trait_id,
     trait_key,
     trait_value,
     occurred_at,
