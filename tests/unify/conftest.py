@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,14 @@ class Warehouse:
 @pytest.fixture(scope="module")
 def module_database(cluster: EmbeddedPostgres) -> Iterator[str]:
     """The owner's connection string of a fresh, migrated database that a test module shares."""
-    name = f"module_{uuid.uuid4().hex}"
+    with fresh_database(cluster) as database:
+        yield database
+
+
+@contextmanager
+def fresh_database(cluster: EmbeddedPostgres) -> Iterator[str]:
+    """The owner's connection string of a migrated database that lives as long as the block."""
+    name = f"fresh_{uuid.uuid4().hex}"
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
         connection.execute(f"create database {name} template {TEMPLATE}")
     yield make_conninfo(cluster.url(name))

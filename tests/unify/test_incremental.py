@@ -33,6 +33,8 @@ def snapshot(database: str) -> dict[str, list[Row]]:
 
 def assert_equal(incremental: dict[str, list[Row]], full: dict[str, list[Row]]) -> None:
     for table in TABLES:
+        if incremental[table] == full[table]:
+            continue
         missing = [row for row in full[table] if row not in incremental[table]]
         surplus = [row for row in incremental[table] if row not in full[table]]
         assert (table, missing[:3], surplus[:3]) == (table, [], [])
@@ -103,18 +105,6 @@ class History:
                 land(connection, [invented_event(self.chance, self.number, self.now)])
         self.now += timedelta(days=self.chance.choice([0, 0, 1, 12]))
         return self.now
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_incremental_equals_full_refresh_row_for_row(database: str, seed: int) -> None:
-    history = History(database, seed)
-    for batch in range(5):
-        now = history.go_on()
-        build(database, select=UNIFY, as_of=now, command="build" if batch == 0 else "run")
-    incremental = snapshot(database)
-    build(database, select=UNIFY, as_of=now, full_refresh=True, command="run")
-    assert_equal(incremental, snapshot(database))
-    assert len(incremental["unify.profiles"]) > 3
 
 
 @pytest.mark.parametrize(

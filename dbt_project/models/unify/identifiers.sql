@@ -41,10 +41,11 @@ select
     judged.identifier_key,
     judged.identifier_type,
     judged.identifier_value,
-    -- One over its limit names a profile only when events are left that carry nothing better.
+    -- One over its limit names a profile only when events are left that carry nothing better, and so
+    -- does one that was only named, by an alias call of nobody.
     case
         when
-            judged.is_linking
+            (judged.is_linking and judged.is_carried)
             or exists (
                 select 1
                 from {{ owners }} as owners

@@ -1,4 +1,5 @@
 -- One row per identifier ever seen, blocked ones included: its first landing, and if it may link.
+-- is_carried: an event was sent under it; else an alias call named it, which does not say of what type.
 -- judged_in is the run in which it appeared or the judgement last changed; changed_in any change.
 -- The unique key names the identifier, not only its 64-bit key: should two ever have the same key, the
 -- second finds the place taken and stops the run, and never takes over the first one's links.
@@ -11,6 +12,7 @@
         {'columns': ['judged_in']},
         {'columns': ['changed_in']},
         {'columns': ['is_blocked']},
+        {'columns': ['user_count']},
     ],
 ) }}
 {%- set window = run_window() %}
@@ -35,6 +37,7 @@ seen as (
         {{ identifier.type }}_key as identifier_key,
         '{{ identifier.type }}' as identifier_type,
         {{ identifier.column }} as identifier_value,
+        true as is_carried,
         landing,
         first_seen_at
     from tuples
@@ -46,6 +49,7 @@ seen as (
         aliased_{{ identifier.type }}_key,
         '{{ identifier.type }}',
         {{ identifier.column }},
+        false,
         landing,
         first_seen_at
     from tuples
@@ -70,6 +74,7 @@ identifiers as (
         identifier_key,
         identifier_type,
         identifier_value,
+        max(case when is_carried then 1 else 0 end) = 1 as is_carried,
         min(landing) as landing,
         min(first_seen_at) as first_seen_at
     from (
@@ -80,6 +85,7 @@ identifiers as (
             identifier_key,
             identifier_type,
             identifier_value,
+            is_carried,
             landing,
             first_seen_at
         from known
@@ -102,29 +108,53 @@ blocked_judged as (
 ),
 
 -- An alias is a statement that two ids are one person; it says nothing about sharing.
+seen_with_user as (
+    {%- if is_incremental() %}
+    {%- for side in ['node_a', 'node_b'] %}
+    select
+        links.{{ side }} as identifier_key,
+        links.user_key
+    from {{ ref('int_identifiers__linked') }} as links
+    inner join blocked_judged on links.{{ side }} = blocked_judged.identifier_key
+    where links.kind = 'carried' and links.{{ side }} <> links.user_key
+    {{ "union all" if not loop.last }}
+    {%- endfor %}
+    {%- else %}
+    select
+        case when node_a = user_key then node_b else node_a end as identifier_key,
+        user_key
+    from {{ ref('int_identifiers__linked') }}
+    where kind = 'carried' and user_key is not null
+    {%- endif %}
+),
+
+blocked_users as (
+    select identifier_key
+    from blocked_judged
+    where identifier_type = 'user_id' and is_blocked
+    {%- if is_incremental() %}
+    union all
+    select known_users.identifier_key
+    from {{ this }} as known_users
+    where
+        known_users.identifier_type = 'user_id'
+        and known_users.is_blocked
+        and not exists (
+            select 1
+            from blocked_judged
+            where blocked_judged.identifier_key = known_users.identifier_key
+        )
+    {%- endif %}
+),
+
 user_counts as (
     select
-        sides.identifier_key,
+        seen_with_user.identifier_key,
         count(*) as user_count
-    from (
-        {%- for side in ['node_a', 'node_b'] %}
-        select
-            links.{{ side }} as identifier_key,
-            links.user_key
-        from {{ ref('int_identifiers__linked') }} as links
-        inner join blocked_judged on links.{{ side }} = blocked_judged.identifier_key
-        where links.kind = 'carried' and links.{{ side }} <> links.user_key
-        {{ "union all" if not loop.last }}
-        {%- endfor %}
-    ) as sides
-    left join blocked_judged as judged_users on sides.user_key = judged_users.identifier_key
-    {%- if is_incremental() %}
-    left join {{ this }} as known_users on sides.user_key = known_users.identifier_key
-    where not coalesce(judged_users.is_blocked, known_users.is_blocked)
-    {%- else %}
-    where not judged_users.is_blocked
-    {%- endif %}
-    group by sides.identifier_key
+    from seen_with_user
+    left join blocked_users on seen_with_user.user_key = blocked_users.identifier_key
+    where blocked_users.identifier_key is null
+    group by seen_with_user.identifier_key
 ),
 
 judged as (
@@ -133,6 +163,7 @@ judged as (
         blocked_judged.identifier_type,
         blocked_judged.identifier_value,
         blocked_judged.priority,
+        blocked_judged.is_carried,
         blocked_judged.landing,
         blocked_judged.first_seen_at,
         blocked_judged.is_blocked,
@@ -163,6 +194,7 @@ left join known
 where
     known.identifier_key is null
     or known.first_seen_at <> judged.first_seen_at
+    or known.is_carried <> judged.is_carried
     or known.user_count <> judged.user_count
     or known.is_blocked <> judged.is_blocked
     or known.is_over_limit <> judged.is_over_limit

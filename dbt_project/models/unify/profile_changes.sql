@@ -14,6 +14,7 @@
 {%- set window = run_window() %}
 {%- set judged = ref('int_identifiers__judged') %}
 {%- set resolved = ref('int_identifiers__resolved') %}
+{%- set owners = ref('int_anchors__resolved') %}
 
 with moved as (
     select
@@ -37,12 +38,14 @@ moves as (
 ),
 
 -- Where the identifiers of those profiles were before and are now, whether they moved or stayed.
+-- As in unify.identifiers, one over its limit is in a profile only when events are left for it.
 whereabouts as (
     select
-        previous_profile_id as old_profile_id,
-        profile_id
+        moved.previous_profile_id as old_profile_id,
+        case when owners.anchor_id is not null then moved.profile_id end as profile_id
     from moved
-    where previous_profile_id is not null
+    left join {{ owners }} as owners on moved.profile_id = owners.profile_id
+    where moved.previous_profile_id is not null
     union distinct
     select
         stayed.profile_id as old_profile_id,
@@ -55,6 +58,7 @@ whereabouts as (
             union all
             select moves.profile_id from moves
         )
+        and exists (select 1 from {{ owners }} as owners where owners.profile_id = stayed.profile_id)
 ),
 
 old_profiles as (
@@ -77,6 +81,7 @@ changes as (
     from moves
     inner join old_profiles on moves.old_profile_id = old_profiles.old_profile_id
     left join old_profiles as known on moves.profile_id = known.old_profile_id
+    where exists (select 1 from {{ owners }} as owners where owners.profile_id = moves.profile_id)
 ),
 
 -- What joined two profiles: the first link that leads from the old one to somebody else.

@@ -37,8 +37,8 @@ seen as (
     group by owners.profile_id
 ),
 
--- Of several identifiers of one type, the one that first appeared last. An alias call does not say
--- of which type its other id is: a user_id counts only when an event was sent under it.
+-- Of several identifiers of one type, the one that first appeared last. What only an alias call named
+-- comes after those, because it does not say of which type it is.
 ranked_identifiers as (
     select
         resolved.profile_id,
@@ -48,7 +48,7 @@ ranked_identifiers as (
         row_number() over (
             partition by resolved.profile_id, identifiers.identifier_type
             order by
-                case when anchors.anchor_id is null then 1 else 0 end,
+                case when identifiers.is_carried then 0 else 1 end,
                 identifiers.landing desc,
                 {{ in_byte_order('identifiers.identifier_value') }}
         ) as recency
@@ -56,8 +56,6 @@ ranked_identifiers as (
     inner join {{ ref('int_identifiers__resolved') }} as resolved
         on identifiers.identifier_key = resolved.identifier_key
     inner join touched on resolved.profile_id = touched.profile_id
-    left join {{ ref('int_anchors__seen') }} as anchors
-        on identifiers.identifier_key = anchors.user_id_key
 ),
 
 current_identifiers as (
