@@ -7,30 +7,44 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 from cdp.settings import Settings
+from dagster_project.serving.access import AccessTokens, Guard, RequestRate
 from dagster_project.serving.audience_definitions import audience_definition_routes
 from dagster_project.serving.audiences import audience_routes
 from dagster_project.serving.database import Database
-from dagster_project.serving.decide import Decider, decide_routes
+from dagster_project.serving.decide import Clock, Decider, decide_routes, utc_now
 from dagster_project.serving.decision_log import DecisionLog
 from dagster_project.serving.erasures import erasure_routes
 from dagster_project.serving.errors import answer_errors, json_response
 from dagster_project.serving.export import export_routes
 from dagster_project.serving.identity_evidence import identity_evidence_routes
+from dagster_project.serving.metrics import Metrics
 from dagster_project.serving.profiles import profile_routes
+from dagster_project.serving.rulebook import Rulebooks
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Build the application. It starts whether the database is there or not."""
+def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
+    """Build the application. It starts whether the database is there or not.
+
+    `clock` says for which instant it answers.
+    """
     database = Database(settings)
-    decision_log = DecisionLog(database, settings.decision_log_rows)
+    metrics = Metrics()
+    decision_log = DecisionLog(database, settings.decision_log_rows, metrics)
+    tokens = AccessTokens(database, settings)
+    rulebooks = Rulebooks(database)
+    decider = Decider(
+        rulebooks, decision_log, metrics, clock=clock, may_degrade=settings.degraded_decisions
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await database.open()
         decision_log.start()
+        tokens.start()
         try:
             yield
         finally:
+            await tokens.stop()
             await decision_log.stop()
             await database.close()
 
@@ -42,6 +56,9 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     answer_errors(app)
+    app.add_middleware(
+        Guard, tokens=tokens, rate=RequestRate(settings.rate_limit_requests), metrics=metrics
+    )
 
     @app.get("/health")
     async def health() -> Response:
@@ -54,8 +71,19 @@ def create_app(settings: Settings) -> FastAPI:
         await database.row("select 1 as answer")
         return json_response({"status": "ready", "decisions_lost": decision_log.lost})
 
-    app.include_router(decide_routes(settings, Decider(database, decision_log)))
-    app.include_router(profile_routes(database))
+    @app.get("/metrics")
+    async def exposition() -> Response:
+        """What the read side counts, in Prometheus' text format."""
+        return Response(all_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    def all_metrics() -> bytes:
+        metrics.decisions_waiting.set(decision_log.waiting)
+        return metrics.exposition()
+
+    app.state.exposition = all_metrics
+
+    app.include_router(decide_routes(settings, decider))
+    app.include_router(profile_routes(database, rulebooks, clock))
     app.include_router(erasure_routes(settings, database))
     app.include_router(export_routes(database))
     app.include_router(identity_evidence_routes(database))
