@@ -68,6 +68,10 @@ class Settings(BaseSettings):
         default=None,
         description="Where the console reaches the write side. Default: this machine, CDP_PORT.",
     )
+    dagster_url: str | None = Field(
+        default=None,
+        description="Where the console reaches Dagster. Default: this machine, CDP_DAGSTER_PORT.",
+    )
     console_write_key: str | None = Field(
         default=None,
         description="Write key of the console's checkout simulation, once any key was made.",

@@ -18,7 +18,7 @@ from dagster_project.console.api import Api, ApiError
 from dagster_project.console.audience_pages import audience_routes
 from dagster_project.console.dagster_runs import DagsterRuns
 from dagster_project.console.definition_pages import definition_routes
-from dagster_project.console.pages import STATIC, Pages, dagster_address, is_fragment, read_form
+from dagster_project.console.pages import NOT_BUILT, STATIC, Pages, is_fragment, read_form
 from dagster_project.console.pipeline_pages import pipeline_routes
 from dagster_project.console.profile_pages import profile_routes
 from dagster_project.console.simulation import simulation_routes
@@ -33,7 +33,9 @@ class Console:
 
     def __init__(self, settings: Settings, database: Database, read_side: ASGIApp) -> None:
         self._api = Api(settings, read_side)
-        self._runs = DagsterRuns(dagster_address(settings))
+        self._runs = DagsterRuns(
+            settings.dagster_url or f"http://localhost:{settings.dagster_port}"
+        )
         pages = Pages(settings, database, self._api, self._runs)
         self.app = Starlette(
             routes=[
@@ -110,13 +112,16 @@ def _told(pages: Pages) -> Callable[[Request, Exception], Response]:
 
     def tell(request: Request, error: Exception) -> Response:
         status, message = _words(error)
+        is_built = getattr(error, "code", None) != NOT_BUILT
         if status == 401:
             address = f"/console/login?next={quote(request.url.path)}"
             if is_fragment(request):
                 return Response(status_code=204, headers={"HX-Redirect": address})
             return RedirectResponse(address, 303)
         template = "problem.html" if is_fragment(request) else "error.html"
-        return pages.show(request, template, status, status=status, message=message)
+        return pages.show(
+            request, template, status, status=status, message=message, is_built=is_built
+        )
 
     return tell
 

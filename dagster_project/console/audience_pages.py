@@ -29,7 +29,8 @@ START = (NEWEST_FIRST, LAST_ID)
 def audience_routes(pages: Pages) -> list[Route]:
     async def audiences(request: Request) -> Response:
         """Every audience with its size, its trend and what is wrong with it."""
-        listed = (await pages.get(request, "/audiences"))["audiences"]
+        found = await pages.get_if_built(request, "/audiences")
+        listed = found["audiences"] if found else []
         return pages.show(
             request, "audiences.html", audiences=listed, trends=await _trends(pages, None)
         )

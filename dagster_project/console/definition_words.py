@@ -93,6 +93,12 @@ def _never(name: str, operand: Any) -> str:
     return f"it is not so that {told}"
 
 
+def _item(rule: Any) -> str:
+    if isinstance(rule, Mapping) and all(str(key) in COMPARISONS for key in rule):
+        return " and ".join(_comparison("it", str(key), each, rule) for key, each in rule.items())
+    return _inline(_rule(rule))
+
+
 def _not(rule: Any) -> Phrase:
     inner = _rule(rule)
     return Phrase("it is not so that", [inner])
@@ -113,17 +119,17 @@ def _event(event: Mapping[str, Any]) -> Phrase:
     if "count" in event:
         asked += [each.text for each in _clause("their number", event["count"])]
     for measure, words in MEASURES.items():
-        for path, bounds in dict(event.get(measure) or {}).items():
-            asked += [each.text for each in _clause(words.format(_name(path)), bounds)]
+        for path, bounds in _mapping(event.get(measure)).items():
+            asked += [each.text for each in _clause(words.format(_name(str(path))), bounds)]
     return Phrase(f"{told}: {' and '.join(asked) or 'at least one'}")
 
 
 def _sequence(sequence: Mapping[str, Any]) -> Phrase:
-    steps = sequence.get("steps") or []
+    steps = sequence.get("steps")
     told = ", then ".join(
         _value(step.get("name"))
         + (f" (for which {_inline(_rule(step['where']))})" if "where" in step else "")
-        for step in steps
+        for step in (steps if isinstance(steps, list) else [])
         if isinstance(step, Mapping)
     )
     if "span_days" in sequence:
@@ -154,7 +160,7 @@ PHRASES: dict[str, Callable[[str, Any], str]] = {
         f"{name} is not within the last {_days(days)} (UTC), or never was"
     ),
     "$not": _never,
-    "$elemMatch": lambda name, rule: f"{name} has an item for which {_inline(_rule(rule))}",
+    "$elemMatch": lambda name, rule: f"{name} has an item for which {_item(rule)}",
 }
 
 
@@ -163,6 +169,10 @@ def _inline(phrase: Phrase) -> str:
         return phrase.text
     joined = "; ".join(_inline(each) for each in phrase.parts)
     return f"{phrase.text}: {joined}"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _name(key: str) -> str:

@@ -22,12 +22,14 @@ FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"
 MAX_FORM_BYTES = 64 * 1024
 MAX_FIELDS = 100
+NOT_BUILT = "not_built"
 
 
 class Pages:
     """The API, the read role's database, and the templates. Holds nothing of any one viewer."""
 
     def __init__(self, settings: Settings, database: Database, api: Api, runs: DagsterRuns) -> None:
+        self._settings = settings
         self.database = database
         self.api = api
         self.runs = runs
@@ -41,22 +43,34 @@ class Pages:
         )
         self._templates.filters.update(FILTERS)
         self._templates.globals["asset"] = self._asset
-        self._templates.globals["dagster_url"] = dagster_address(settings)
 
     def show(
         self, request: Request, template: str, status_code: int = 200, **content: Any
     ) -> HTMLResponse:
         """A template as an answer."""
-        content |= {"path": request.url.path, "is_signed_in": token_of(request) is not None}
+        content |= {
+            "path": request.url.path,
+            "is_signed_in": token_of(request) is not None,
+            "dagster_link": dagster_link(request, self._settings),
+        }
         return HTMLResponse(self._templates.get_template(template).render(content), status_code)
 
     async def get(self, request: Request, path: str, **query: Any) -> Any:
         """GET an address of the read side as the viewer. Raises ApiError unless it succeeds."""
         return await self.api.get(path, token_of(request), **query)
 
+    async def get_if_built(self, request: Request, path: str, **query: Any) -> Any:
+        """Like `get`, but None before the first refresh has made the tables."""
+        try:
+            return await self.get(request, path, **query)
+        except ApiError as error:
+            if error.code == NOT_BUILT:
+                return None
+            raise
+
     async def may_read(self, request: Request) -> None:
         """Raises ApiError unless the API would let the viewer read."""
-        await self.get(request, "/profiles", limit=1)
+        await self.get_if_built(request, "/profiles", limit=1)
 
     async def may_manage(self, request: Request) -> None:
         """Raises ApiError unless the API would let the viewer change something."""
@@ -98,9 +112,9 @@ async def read_form(request: Request) -> dict[str, str]:
     return {name: value.strip() for name, value in fields}
 
 
-def dagster_address(settings: Settings) -> str:
-    """Where a person opens the Dagster UI."""
-    return f"http://localhost:{settings.dagster_port}"
+def dagster_link(request: Request, settings: Settings) -> str:
+    """Where the viewer's browser opens the Dagster UI: on the same host, on its own port."""
+    return f"{request.url.scheme}://{request.url.hostname}:{settings.dagster_port}"
 
 
 def plain_query(request: Request, name: str) -> str:

@@ -6,6 +6,7 @@ Each statement reads a bounded number of rows by an index, whatever the tables h
 from typing import Any
 from uuid import UUID
 
+from dagster_project.console.pages import NOT_BUILT
 from dagster_project.serving.database import Database, Row
 from dagster_project.serving.errors import RequestError
 
@@ -174,6 +175,6 @@ async def unless_built(database: Database, statement: str, parameters: list[Any]
     try:
         return await database.rows(statement, parameters)
     except RequestError as error:
-        if error.code == "not_built":
+        if error.code == NOT_BUILT:
             return []
         raise
