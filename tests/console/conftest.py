@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 from psycopg.conninfo import make_conninfo
 
 from cdp.postgres import EmbeddedPostgres
@@ -45,5 +45,6 @@ def platform(warehouse: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=30_000)
     with chromium() as started:
         yield started

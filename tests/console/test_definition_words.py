@@ -52,7 +52,8 @@ def flat(phrase: Phrase) -> str:
         ),
         (
             {"$sequence": {"steps": [{"name": "Viewed"}, {"name": "Bought"}], "span_days": 2}},
-            'One after the other: "Viewed", then "Bought", from the first to the last within 2 days',
+            'One after the other: "Viewed", then "Bought",'
+            " from the first to the last within 2 days",
         ),
         (
             {"$bucket": {"split": "spring", "from": 0, "to": 10}},
@@ -78,8 +79,24 @@ values = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["$and", "$or", "$not", "$event", "$sequence", "$bucket", "$elemMatch", "$in"]
-                + ["name", "steps", "where", "count", "sum", "email", "min_x", "$within_days"]
+                [
+                    "$and",
+                    "$or",
+                    "$not",
+                    "$event",
+                    "$sequence",
+                    "$bucket",
+                    "$elemMatch",
+                    "$in",
+                    "$within_days",
+                    "name",
+                    "steps",
+                    "where",
+                    "count",
+                    "sum",
+                    "email",
+                    "min_x",
+                ]
             ),
             inner,
             max_size=3,
