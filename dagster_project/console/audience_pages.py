@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from cdp.audience_preview import AS_OF
 from cdp.audience_rules import audience_members_sql, compile_audiences
+from dagster_project.console.api import ApiError
 from dagster_project.console.definition_words import describe
 from dagster_project.console.page_keys import key_of, position
 from dagster_project.console.pages import Pages, is_fragment
@@ -19,27 +20,37 @@ from dagster_project.console.readings import (
     NEWEST_FIRST,
     PAGE_ROWS,
     TRENDS,
+    WAITING_AUDIENCES,
     unless_built,
 )
 from dagster_project.console.trend import Trend, trend_of
 
 START = (NEWEST_FIRST, LAST_ID)
+UNBUILT: dict[str, Any] = {
+    "audience_id": None,
+    "definition_version": None,
+    "built_version": None,
+    "last_built_at": None,
+    "member_count": None,
+    "errors": [],
+}
 
 
 def audience_routes(pages: Pages) -> list[Route]:
     async def audiences(request: Request) -> Response:
         """Every audience with its size, its trend and what is wrong with it."""
-        found = await pages.get_if_built(request, "/audiences")
-        listed = found["audiences"] if found else []
         return pages.show(
-            request, "audiences.html", audiences=listed, trends=await _trends(pages, None)
+            request,
+            "audiences.html",
+            audiences=await known_audiences(pages, request),
+            trends=await _trends(pages, None),
         )
 
     async def audience(request: Request) -> Response:
         """One audience: what it says, in words and as SQL, and how it has grown."""
-        found = await pages.get(request, f"/audiences/{request.path_params['key']}")
-        known = (await pages.get(request, "/audiences"))["audiences"]
-        trends = await _trends(pages, found["audience_id"])
+        known = await known_audiences(pages, request)
+        found = named_audience(known, request.path_params["key"])
+        trends = await _trends(pages, found["audience_id"]) if found["audience_id"] else {}
         return pages.show(
             request,
             "audience.html",
@@ -51,7 +62,7 @@ def audience_routes(pages: Pages) -> list[Route]:
 
     async def history(request: Request) -> Response:
         """A page of entries and exits, newest first."""
-        found = await pages.get(request, f"/audiences/{request.path_params['key']}")
+        found = named_audience(await known_audiences(pages, request), request.path_params["key"])
         after = position(request, START)
         rows = await unless_built(
             pages.database, AUDIENCE_CHANGES, [found["audience_id"], *after, PAGE_ROWS]
@@ -82,6 +93,33 @@ def audience_routes(pages: Pages) -> list[Route]:
         Route("/audiences/{key:str}/history", history),
         Route("/audiences/{key:str}/rebuild", rebuild, methods=["POST"]),
     ]
+
+
+async def known_audiences(pages: Pages, request: Request) -> list[dict[str, Any]]:
+    """Every audience by key, those too that wait for their first refresh.
+
+    `waiting` says that a definition was sent which no refresh has taken up.
+    """
+    told = await pages.get_if_built(request, "/audiences")
+    known = (
+        {each["audience_key"]: each | {"waiting": False} for each in told["audiences"]}
+        if told
+        else {}
+    )
+    for sent in await pages.database.rows(WAITING_AUDIENCES):
+        key = sent["audience_key"]
+        if key not in known:
+            known[key] = UNBUILT | sent | {"waiting": True}
+        elif known[key]["definition"] != sent["definition"]:
+            known[key]["waiting"] = known[key]["source"] == sent["source"]
+    return [known[key] for key in sorted(known)]
+
+
+def named_audience(known: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    for each in known:
+        if name in (each["audience_key"], str(each["audience_id"])):
+            return each
+    raise ApiError(404, "not_found", f"No audience has the key or the id {name!r}.")
 
 
 async def _trends(pages: Pages, audience_id: int | None) -> dict[int, Trend]:

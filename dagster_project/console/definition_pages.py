@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from dagster_project.console.api import ApiError
+from dagster_project.console.audience_pages import known_audiences, named_audience
 from dagster_project.console.definition_words import describe
 from dagster_project.console.formats import pretty
 from dagster_project.console.pages import Pages, plain_query, read_form, token_of
@@ -22,7 +23,7 @@ def definition_routes(pages: Pages) -> list[Route]:
         key = plain_query(request, "key")
         form = dict.fromkeys(FIELDS, "") | {"definition": pretty(EXAMPLE)}
         if key:
-            known = await pages.get(request, f"/audiences/{key}")
+            known = named_audience(await known_audiences(pages, request), key)
             form = {name: known[name] or "" for name in FIELDS}
             form["definition"] = pretty(form["definition"])
         return pages.show(request, "define.html", form=form, is_known=bool(key), problem=None)
@@ -62,7 +63,7 @@ def definition_routes(pages: Pages) -> list[Route]:
             return pages.show(
                 request, "define.html", 400, form=shown, is_known=is_known, problem=error
             )
-        return RedirectResponse(f"/console/audiences/{form['audience_key']}?defined=1", 303)
+        return RedirectResponse(f"/console/audiences/{form['audience_key']}", 303)
 
     return [
         Route("/define", write, methods=["GET"]),

@@ -80,6 +80,24 @@ from (
 left join unify.profiles on changes.profile_id = profiles.profile_id
 order by changes.changed_at desc, changes.profile_id desc
 """
+# What was sent to POST /audiences, whether a refresh has taken it up or not.
+WAITING_AUDIENCES = """
+select
+    sent.audience_key,
+    sent.name,
+    sent.description,
+    sent.definition,
+    sent.owner,
+    sent.is_enabled,
+    'POST /audiences' as source,
+    sent.defined_at as created_at
+from (
+    select distinct on (definitions.audience_key) definitions.*
+    from raw.audience_definitions as definitions
+    order by definitions.audience_key, definitions.definition_id desc
+) as sent
+order by sent.audience_key
+"""
 # The newest builds of each audience, oldest first: what a small picture of its size needs.
 TRENDS = """
 select

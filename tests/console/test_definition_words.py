@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdp.settings import PROJECT_DIR
@@ -106,6 +106,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(values)
 def test_nothing_that_is_json_makes_it_fail(definition: object) -> None:
     assert isinstance(flat(describe(json.dumps(definition))), str)

@@ -260,6 +260,12 @@ def test_an_audience_is_previewed_and_defined(platform: Service) -> None:
     assert "Overlap with other audiences" in preview
     defined = httpx.post(f"{platform.url}/console/define", data=form)
     assert defined.status_code == 303
+    page = text_of(httpx.get(platform.url + defined.headers["location"]).text)
+    assert "Not evaluated yet" in page
+    assert "Total spend is at least 1,000" in page
+    listed = text_of(httpx.get(f"{platform.url}/console/audiences").text)
+    assert "Spenders spenders" in listed
+    assert "waits for a refresh" in listed
     stored = "select definition from raw.audience_definitions where audience_key = 'spenders'"
     assert platform.row(stored) == ('{"min_total_spend":1000}',)
 
@@ -288,6 +294,14 @@ def test_a_definition_with_a_mistake_is_not_taken_and_stays_in_the_form(
 def test_before_the_first_refresh_every_page_says_what_to_do(unbuilt: Service, path: str) -> None:
     page = httpx.get(unbuilt.url + path)
     assert page.status_code == 200, text_of(page.text)
+
+
+def test_before_the_first_refresh_a_page_may_be_asked_for_again_and_again(
+    unbuilt: Service,
+) -> None:
+    for _each in range(40):
+        assert httpx.get(f"{unbuilt.url}/console/pipeline").status_code == 200
+        assert httpx.get(f"{unbuilt.url}/profiles").status_code == 503
 
 
 def test_before_the_first_refresh_a_checkout_is_stored_and_says_what_is_missing(
