@@ -77,6 +77,20 @@ def plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
+def coded(text: str) -> Markup:
+    """A message whose `commands` stand in back ticks."""
+    parts = str(text).split("`")
+    marked = [Markup("<code>{}</code>").format(part) for part in parts[1::2]]
+    plain_parts = [escape(part) for part in parts[::2]]
+    between = zip(plain_parts, [*marked, Markup("")], strict=False)
+    return Markup("").join(piece for pair in between for piece in pair)
+
+
+def breakable(path: str) -> Markup:
+    """A path that may be broken after its slashes."""
+    return Markup("/<wbr>").join(escape(part) for part in path.split("/"))
+
+
 @cache
 def house_currency() -> str:
     """The currency that money is kept in, as dbt_project.yml names it."""
@@ -93,4 +107,6 @@ FILTERS = {
     "instant": instant,
     "pretty": pretty,
     "plain": plain,
+    "coded": coded,
+    "breakable": breakable,
 }

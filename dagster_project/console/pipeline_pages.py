@@ -21,7 +21,7 @@ from dagster_project.console.readings import (
 
 INTAKE_DAYS = 7
 SHOWN_RUNS = 8
-SHOWN_DELIVERIES = 20
+SHOWN_DELIVERIES = 12
 JOBS = ("refresh", "replay_rejected")
 NEWEST = 2**63 - 1
 
