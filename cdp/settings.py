@@ -64,6 +64,18 @@ class Settings(BaseSettings):
         default=None,
         description="PostgreSQL URL for Dagster's own state. Default: SQLite files in CDP_HOME.",
     )
+    ingest_url: str | None = Field(
+        default=None,
+        description="Where the console reaches the write side. Default: this machine, CDP_PORT.",
+    )
+    dagster_url: str | None = Field(
+        default=None,
+        description="Where the console reaches Dagster. Default: this machine, CDP_DAGSTER_PORT.",
+    )
+    console_write_key: str | None = Field(
+        default=None,
+        description="Write key of the console's checkout simulation, once any key was made.",
+    )
     alert_webhook_url: str | None = Field(
         default=None, description="Address that a failed Dagster run is posted to, as JSON."
     )

@@ -48,6 +48,7 @@ def up() -> None:
             "CDP_DAGSTER_PORT to another one."
         )
     console.print(
+        f"Console       {base_url(settings)}/\n"
         f"HTTP service  {base_url(settings)}\n"
         f"Dagster UI    http://localhost:{settings.dagster_port} (ready in about half a minute)\n"
         "Ctrl-C stops everything.\n"

@@ -7,6 +7,8 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 from cdp.settings import Settings
+from dagster_project.console.access import CookieToken
+from dagster_project.console.app import Console
 from dagster_project.serving.access import AccessTokens, Guard, RequestRate
 from dagster_project.serving.audience_definitions import audience_definition_routes
 from dagster_project.serving.audiences import audience_routes
@@ -45,6 +47,7 @@ def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
             yield
         finally:
             await tokens.stop()
+            await console.close()
             await decision_log.stop()
             await database.close()
 
@@ -89,4 +92,7 @@ def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
     app.include_router(identity_evidence_routes(database))
     app.include_router(audience_routes(database))
     app.include_router(audience_definition_routes(settings, database))
+    console = Console(settings, database, app)
+    app.router.routes.extend(console.routes())
+    app.add_middleware(CookieToken)
     return app

@@ -90,7 +90,8 @@ class Database:
             try:
                 await cursor.execute(query, parameters, prepare=True)
             except REPLACED:
-                await connection.execute("deallocate all")
+                # Never prepared itself: it would take its own statement away.
+                await connection.execute("deallocate all", prepare=False)
                 raise
             return await cursor.fetchall()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM_FLAGS = [
     "--headless",
@@ -45,14 +45,21 @@ def site(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def chromium_page() -> Iterator[Page]:
-    """A page in a fresh browser; the test is skipped where Chromium is missing."""
+def chromium() -> Iterator[Browser]:
+    """A fresh browser; the test is skipped where Chromium is missing."""
     program = shutil.which("chromium")
     if not program:
         pytest.skip("chromium is not installed (Debian: chromium)")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
         try:
-            yield browser.new_page()
+            yield browser
         finally:
             browser.close()
+
+
+@contextlib.contextmanager
+def chromium_page() -> Iterator[Page]:
+    """A page in a fresh browser."""
+    with chromium() as browser:
+        yield browser.new_page()

@@ -76,9 +76,27 @@ def running(
 ) -> Iterator[Service]:
     """Run the service in a thread, with its settings, until the end of the block."""
     app = create_app(Settings(DATABASE_URL=database, **settings))
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", test_port))
+    with (
+        listening(test_port) as listener,
+        served(app, listener, database, until_ready=until_ready) as service,
+    ):
+        yield service
+
+
+@contextlib.contextmanager
+def listening(port: int = 0) -> Iterator[socket.socket]:
+    """A socket on a port of this machine, a free one unless told."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        yield listener
+
+
+@contextlib.contextmanager
+def served(
+    app: Any, listener: socket.socket, database: str, *, until_ready: bool = True
+) -> Iterator[Service]:
+    """Serve an application in a thread until the end of the block."""
     config = uvicorn.Config(
         app, http=BoundedProtocol, ws="none", log_config=None, access_log=False, lifespan="on"
     )
@@ -93,7 +111,6 @@ def running(
     finally:
         server.should_exit = True
         thread.join(timeout=30)
-        listener.close()
         assert not thread.is_alive(), "the service did not stop within 30 seconds"
 
 

@@ -9,6 +9,7 @@
         {'columns': ['user_id']},
         {'columns': ['email']},
         {'columns': ['last_event_at']},
+        {'columns': ['last_seen_at', 'profile_id']},
     ],
 ) }}
 {%- set touched = ref('int_profiles__touched') %}

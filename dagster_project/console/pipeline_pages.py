@@ -1,0 +1,117 @@
+"""Pipeline: how fresh it is, what came in, what was rejected, what was delivered."""
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from dagster_project.console.api import ApiError
+from dagster_project.console.pages import Pages, is_fragment, plain_query, read_form
+from dagster_project.console.readings import (
+    DELIVERIES,
+    FRESHNESS,
+    INTAKE,
+    MOST_COUNTED,
+    PAGE_ROWS,
+    REJECTED,
+    REJECTED_BY_CODE,
+    unless_built,
+)
+
+INTAKE_DAYS = 7
+SHOWN_RUNS = 8
+SHOWN_DELIVERIES = 12
+JOBS = ("refresh", "replay_rejected")
+NEWEST = 2**63 - 1
+
+
+def pipeline_routes(pages: Pages) -> list[Route]:
+    async def pipeline(request: Request) -> Response:
+        """The whole page; its first part asks for itself again while it is looked at."""
+        await pages.may_read(request)
+        database = pages.database
+        fresh, intake, codes, rejected, deliveries = await asyncio.gather(
+            unless_built(database, FRESHNESS, [MOST_COUNTED]),
+            unless_built(database, INTAKE, [INTAKE_DAYS]),
+            database.rows(REJECTED_BY_CODE, [MOST_COUNTED]),
+            database.rows(REJECTED, [NEWEST, PAGE_ROWS]),
+            unless_built(database, DELIVERIES, [SHOWN_DELIVERIES]),
+        )
+        return pages.show(
+            request,
+            "pipeline.html",
+            fresh=fresh[0] if fresh else None,
+            intake=intake,
+            intake_days=INTAKE_DAYS,
+            codes=codes,
+            rejected=rejected,
+            next_page=_next_page(rejected),
+            deliveries=deliveries,
+            most_counted=MOST_COUNTED,
+        )
+
+    async def freshness(request: Request) -> Response:
+        """The part that asks for itself again and again."""
+        await pages.may_read(request)
+        fresh = await unless_built(pages.database, FRESHNESS, [MOST_COUNTED])
+        return pages.show(
+            request,
+            "freshness.html",
+            fresh=fresh[0] if fresh else None,
+            most_counted=MOST_COUNTED,
+        )
+
+    async def rejected(request: Request) -> Response:
+        """A page of rejected events, newest first."""
+        await pages.may_read(request)
+        before = plain_query(request, "before")
+        rows = await pages.database.rows(
+            REJECTED, [int(before) if before.isdecimal() else NEWEST, PAGE_ROWS]
+        )
+        return pages.show(request, "rejected_rows.html", rejected=rows, next_page=_next_page(rows))
+
+    async def runs(request: Request) -> Response:
+        """The newest runs in Dagster, or that it does not answer."""
+        await pages.may_read(request)
+        try:
+            found, problem = await pages.runs.recent(SHOWN_RUNS), None
+        except ApiError as error:
+            found, problem = [], error
+        return pages.show(request, "runs.html", runs=found, problem=problem)
+
+    async def start(request: Request) -> Response:
+        """Start a job and show its progress."""
+        form = await read_form(request)
+        job = form.get("job", "")
+        if job not in JOBS:
+            raise ApiError(400, "bad_request", f"There is no job {job!r} to start here.")
+        await pages.may_manage(request)
+        run_id = await pages.runs.start(job)
+        return await _progress(pages, request, run_id)
+
+    async def progress(request: Request) -> Response:
+        """How a run stands; the part asks for itself again until it has ended."""
+        await pages.may_read(request)
+        return await _progress(pages, request, str(request.path_params["run_id"]))
+
+    return [
+        Route("/pipeline", pipeline),
+        Route("/pipeline/freshness", freshness),
+        Route("/pipeline/rejected", rejected),
+        Route("/pipeline/runs", runs),
+        Route("/runs", start, methods=["POST"]),
+        Route("/runs/{run_id:uuid}", progress),
+    ]
+
+
+async def _progress(pages: Pages, request: Request, run_id: str) -> Response:
+    run = await pages.runs.follow(run_id)
+    template = "run.html" if is_fragment(request) else "run_page.html"
+    return pages.show(request, template, run=run)
+
+
+def _next_page(rows: list[dict[str, object]]) -> str | None:
+    if len(rows) < PAGE_ROWS:
+        return None
+    return f"/console/pipeline/rejected?before={rows[-1]['rejected_id']}"
