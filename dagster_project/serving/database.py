@@ -90,8 +90,9 @@ class Database:
             try:
                 await cursor.execute(query, parameters, prepare=True)
             except REPLACED:
-                # Never prepared itself: it would take its own statement away.
-                await connection.execute("deallocate all", prepare=False)
+                # What it has prepared is out of date. `deallocate all` would do, but psycopg takes
+                # notice of that only the first time on a connection.
+                await connection.close()
                 raise
             return await cursor.fetchall()
 
