@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 
 from cdp.postgres import EmbeddedPostgres
 from tests.conftest import TEMPLATE
-from tests.warehouse import build, land
+from tests.warehouse import build, land, parsed_manifest
 
 Row = dict[str, Any]
 
@@ -76,3 +76,13 @@ def warehouse(request: pytest.FixtureRequest, module_database: str) -> Warehouse
             land(connection, [event])
     build(module_database, select=UNIFY, as_of=request.module.AS_OF)
     return Warehouse(module_database)
+
+
+@pytest.fixture
+def weak_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the key of an identifier its length, so that two with one key are easy to find."""
+    macro = parsed_manifest().macros["macro.cdp.postgres__identifier_key"]
+    weak = (
+        "{% macro postgres__identifier_key(type, value) %}length({{ value }})::bigint{% endmacro %}"
+    )
+    monkeypatch.setattr(macro, "macro_sql", weak)

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.unify.conftest import UNIFY, Warehouse
-from tests.warehouse import BuildError, build, land, parsed_manifest
+from tests.warehouse import BuildError, build, land
 
 
 def test_components_equal_those_of_networkx(database: str) -> None:
@@ -35,13 +35,8 @@ def test_components_equal_those_of_networkx(database: str) -> None:
 
 
 def test_two_identifiers_with_one_key_stop_the_run_before_they_are_merged(
-    database: str, monkeypatch: pytest.MonkeyPatch
+    database: str, weak_keys: None
 ) -> None:
-    macro = parsed_manifest().macros["macro.cdp.postgres__identifier_key"]
-    weak = (
-        "{% macro postgres__identifier_key(type, value) %}length({{ value }})::bigint{% endmacro %}"
-    )
-    monkeypatch.setattr(macro, "macro_sql", weak)
     with psycopg.connect(database) as connection:
         land(connection, [{"type": "page", "userId": "ann"}, {"type": "page", "userId": "bob"}])
     with pytest.raises(BuildError, match="could not create unique index"):

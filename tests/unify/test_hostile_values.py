@@ -9,7 +9,7 @@ import pytest
 
 from tests.unify.conftest import UNIFY, Warehouse
 from tests.unify.test_incremental import assert_equal, snapshot
-from tests.warehouse import BuildError, build, land, parsed_manifest, try_build
+from tests.warehouse import BuildError, build, land, try_build
 
 AS_OF = "2026-03-01T00:00:00Z"
 AT = {"timestamp": "2026-02-01T00:00:00Z"}
@@ -49,13 +49,8 @@ def test_texts_longer_than_an_index_takes_do_not_stop_the_run(database: str) -> 
 
 
 def test_an_identifier_with_the_key_of_a_known_one_stops_a_later_run(
-    database: str, monkeypatch: pytest.MonkeyPatch
+    database: str, weak_keys: None
 ) -> None:
-    macro = parsed_manifest().macros["macro.cdp.postgres__identifier_key"]
-    weak = (
-        "{% macro postgres__identifier_key(type, value) %}length({{ value }})::bigint{% endmacro %}"
-    )
-    monkeypatch.setattr(macro, "macro_sql", weak)
     with psycopg.connect(database) as connection:
         land(connection, [AT | {"type": "page", "userId": "ann"}])
     build(database, select=UNIFY, as_of=AS_OF)

@@ -41,7 +41,7 @@ select
     judged.identifier_key,
     judged.identifier_type,
     judged.identifier_value,
-    -- One over its limit names a profile only when events are left that carry nothing better, and so
+    -- One over its limit names a profile only when events are left that carry nothing better. So
     -- does one that was only named, by an alias call of nobody.
     case
         when

@@ -1,8 +1,8 @@
 -- One row per identifier ever seen, blocked ones included: its first landing, and if it may link.
--- is_carried: an event was sent under it; else an alias call named it, which does not say of what type.
+-- is_carried: an event was sent under it; else an alias call named it, without saying of what type.
 -- judged_in is the run in which it appeared or the judgement last changed; changed_in any change.
--- The unique key names the identifier, not only its 64-bit key: should two ever have the same key, the
--- second finds the place taken and stops the run, and never takes over the first one's links.
+-- The unique key names the identifier, not only its 64-bit key: should two ever have the same key,
+-- the second finds the place taken and stops the run, and never takes over the first one's links.
 {{ config(
     materialized='incremental',
     incremental_strategy='delete+insert',
@@ -49,7 +49,7 @@ seen as (
         aliased_{{ identifier.type }}_key,
         '{{ identifier.type }}',
         {{ identifier.column }},
-        false,
+        false as is_carried,
         landing,
         first_seen_at
     from tuples

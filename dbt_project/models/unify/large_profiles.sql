@@ -56,7 +56,7 @@ ranked as (
         link_counts.link_count,
         row_number() over (
             partition by members.profile_id
-            order by link_counts.link_count desc, members.identifier_key
+            order by link_counts.link_count desc, members.identifier_key asc
         ) as link_rank
     from members
     inner join link_counts on members.identifier_key = link_counts.identifier_key

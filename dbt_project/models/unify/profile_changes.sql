@@ -58,7 +58,11 @@ whereabouts as (
             union all
             select moves.profile_id from moves
         )
-        and exists (select 1 from {{ owners }} as owners where owners.profile_id = stayed.profile_id)
+        and exists (
+            select 1
+            from {{ owners }} as owners
+            where owners.profile_id = stayed.profile_id
+        )
 ),
 
 old_profiles as (
@@ -81,7 +85,12 @@ changes as (
     from moves
     inner join old_profiles on moves.old_profile_id = old_profiles.old_profile_id
     left join old_profiles as known on moves.profile_id = known.old_profile_id
-    where exists (select 1 from {{ owners }} as owners where owners.profile_id = moves.profile_id)
+    where
+        exists (
+            select 1
+            from {{ owners }} as owners
+            where owners.profile_id = moves.profile_id
+        )
 ),
 
 -- What joined two profiles: the first link that leads from the old one to somebody else.

@@ -38,8 +38,8 @@ seen as (
     group by owners.profile_id
 ),
 
--- Of several identifiers of one type, the one that first appeared last. What only an alias call named
--- comes after those, because it does not say of which type it is.
+-- Of several identifiers of one type, the one that first appeared last. What only an alias call
+-- named comes after those, because it does not say of which type it is.
 ranked_identifiers as (
     select
         resolved.profile_id,
