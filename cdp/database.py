@@ -14,6 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from cdp.postgres import EmbeddedPostgres
+from cdp.rebase import rebase_restored
 from cdp.settings import Settings
 
 Role = Literal["owner", "ingest", "serving"]
@@ -44,6 +45,8 @@ def database_url(settings: Settings, role: Role = "owner") -> str:
 def start_database(settings: Settings) -> str:
     """Start the embedded server unless it runs, migrate the schema, return the owner's URL.
 
+    What was restored from another cluster gets landing ids of this one.
+
     Raises PostgresError when the embedded server cannot start, psycopg.OperationalError when
     DATABASE_URL cannot be reached.
     """
@@ -52,6 +55,7 @@ def start_database(settings: Settings) -> str:
         server.start()
     url = database_url(settings)
     migrate(url)
+    rebase_restored(url)
     return url
 
 
@@ -60,13 +64,19 @@ def migrate(url: str) -> None:
     # Slow to import, and needed by none of the programs that only connect.
     import alembic.command  # noqa: PLC0415
     import alembic.config  # noqa: PLC0415
-    import alembic.script  # noqa: PLC0415
 
-    if _current_revision(url) == alembic.script.ScriptDirectory(str(MIGRATIONS)).get_current_head():
+    if _current_revision(url) == newest_revision():
         return
     config = alembic.config.Config(attributes={"url": url})
     config.set_main_option("script_location", str(MIGRATIONS))
     alembic.command.upgrade(config, "head")
+
+
+def newest_revision() -> str | None:
+    """The version of the raw schema that this program brings."""
+    import alembic.script  # noqa: PLC0415 - slow, as above
+
+    return alembic.script.ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 def _current_revision(url: str) -> str | None:

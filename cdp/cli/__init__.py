@@ -6,7 +6,20 @@ from typing import NoReturn
 import psycopg
 import typer
 
-from cdp.cli import audience, data, demo, erase, identity, keys, load, replay, stack, tokens, up
+from cdp.cli import (
+    audience,
+    data,
+    demo,
+    doctor,
+    erase,
+    identity,
+    keys,
+    load,
+    replay,
+    stack,
+    tokens,
+    up,
+)
 from cdp.cli.terminal import errors
 from cdp.errors import UserError
 
@@ -25,6 +38,7 @@ app.command()(erase.erase)
 app.command()(erase.erasures)
 app.command()(stack.refresh)
 app.command()(stack.verify)
+app.command()(doctor.doctor)
 app.command()(stack.status)
 app.command()(stack.stop)
 app.command()(stack.reset)
