@@ -8,7 +8,9 @@ from starlette.responses import Response
 
 from cdp.settings import Settings
 from dagster_project.serving.audience_definitions import audience_definition_routes
+from dagster_project.serving.audience_rebuilds import audience_rebuild_routes
 from dagster_project.serving.audiences import audience_routes
+from dagster_project.serving.dagster_runs import DagsterRuns
 from dagster_project.serving.database import Database
 from dagster_project.serving.decide import Decider, decide_routes
 from dagster_project.serving.decision_log import DecisionLog
@@ -19,6 +21,7 @@ from dagster_project.serving.profiles import profile_routes
 def create_app(settings: Settings) -> FastAPI:
     """Build the application. It starts whether the database is there or not."""
     database = Database(settings)
+    runs = DagsterRuns(settings)
     decision_log = DecisionLog(database, settings.decision_log_rows)
 
     @contextlib.asynccontextmanager
@@ -29,6 +32,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             await decision_log.stop()
+            await runs.close()
             await database.close()
 
     app = FastAPI(
@@ -53,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app.include_router(decide_routes(settings, Decider(database, decision_log)))
     app.include_router(profile_routes(database))
-    app.include_router(audience_routes(database))
+    app.include_router(audience_routes(database, runs))
+    app.include_router(audience_rebuild_routes(database, runs))
     app.include_router(audience_definition_routes(settings, database))
     return app

@@ -13,6 +13,7 @@ from psycopg import IsolationLevel
 from starlette.responses import Response, StreamingResponse
 
 from dagster_project.destinations.csv_files import members_statement
+from dagster_project.serving.dagster_runs import DagsterRuns
 from dagster_project.serving.database import Database, Row
 from dagster_project.serving.errors import bad_request, json_response, not_found, unavailable
 
@@ -35,6 +36,29 @@ select
     audiences.last_built_at,
     audiences.built_version,
     audiences.member_count,
+    builds.entered_count,
+    builds.exited_count,
+    case
+        when exists (
+            select from segment.audience_errors as mistakes
+            where mistakes.audience_id = audiences.audience_id
+        ) then 'wrong'
+        when not audiences.is_enabled then 'disabled'
+        when
+            audiences.last_built_at is null
+            or exists (
+                select from raw.audience_rebuilds as rebuilds
+                where rebuilds.audience_key = audiences.audience_key
+                    and rebuilds.requested_at > audiences.last_built_at
+            )
+            or exists (
+                select from raw.audience_definitions as sent
+                where sent.audience_key = audiences.audience_key
+                    and sent.defined_at > audiences.last_built_at
+                    and audiences.source = 'POST /audiences'
+            ) then 'waiting'
+        else 'built'
+    end as state,
     (
         select coalesce(
             jsonb_agg(
@@ -47,6 +71,15 @@ select
         where mistakes.audience_id = audiences.audience_id
     ) as errors
 from segment.audiences
+left join segment.audience_builds as builds
+    on audiences.audience_id = builds.audience_id and audiences.last_built_at = builds.built_at
+"""
+LAST_REBUILD = """
+select run_id, requested_at
+from raw.audience_rebuilds
+where audience_key = $1
+order by rebuild_id desc
+limit 1
 """
 ALL = AUDIENCES + "order by audiences.audience_key"
 # A key that is a number wins over the number of another audience.
@@ -79,7 +112,7 @@ limit $5
 """
 
 
-def audience_routes(database: Database) -> APIRouter:
+def audience_routes(database: Database, runs: DagsterRuns) -> APIRouter:
     router = APIRouter()
     exporting = asyncio.Semaphore(EXPORTS_AT_ONCE)
 
@@ -96,8 +129,17 @@ def audience_routes(database: Database) -> APIRouter:
 
     @router.get("/audiences/{audience}")
     async def audience(audience: Name) -> Response:
-        """One audience, by key or id."""
-        return json_response(await find(audience))
+        """One audience, by key or id: its state, its last build, and the run last asked for."""
+        found = await find(audience)
+        asked = await database.row(LAST_REBUILD, [found["audience_key"]])
+        run_id = str(asked["run_id"]) if asked and asked["run_id"] else None
+        run = {
+            "run_id": run_id,
+            "run_url": runs.address(run_id) if run_id else None,
+            "status": await runs.status(run_id) if run_id else None,
+            "requested_at": asked["requested_at"] if asked else None,
+        }
+        return json_response(found | {"run": run if asked else None})
 
     @router.get("/audiences/{audience}/changes")
     async def changes(

@@ -83,7 +83,8 @@ def test_the_image_copies_only_what_exists() -> None:
 
 def test_the_services_know_only_their_own_login() -> None:
     for name, own in (("ingest", "cdp_ingest"), ("serving", "cdp_serving")):
-        urls = [value for key, value in services()[name]["environment"].items() if "URL" in key]
+        environment = services()[name]["environment"]
+        urls = [value for key, value in environment.items() if "DATABASE_URL" in key]
         assert len(urls) == 2
         assert all(url.startswith(f"postgresql://{own}:") for url in urls)
 
