@@ -17,8 +17,6 @@ with matched as (select * from {{ ref('int_audiences__matched') }}),
 
 planned as (select * from {{ ref('int_audiences__planned') }}),
 
-reconsidered as (select * from {{ ref('int_profiles__reconsidered') }}),
-
 -- What this run decides about: the whole history of an audience, or that of some profiles.
 known_changes as (
     {%- if is_incremental() %}
@@ -36,7 +34,7 @@ known_changes as (
         changes.profile_id,
         changes.change_number,
         changes.added_at
-    from reconsidered
+    from {{ ref('int_profiles__reconsidered') }} as reconsidered
     inner join {{ this }} as changes on reconsidered.profile_id = changes.profile_id
     inner join planned on changes.audience_id = planned.audience_id
     where not planned.is_whole
@@ -147,3 +145,4 @@ left join inherited
 left join regrouped_profiles on differences.profile_id = regrouped_profiles.profile_id
 left join {{ ref('profiles') }} as profiles on differences.profile_id = profiles.profile_id
 left join active_profiles on differences.profile_id = active_profiles.profile_id
+-- depends_on: {{ ref('int_profiles__reconsidered') }}

@@ -12,7 +12,7 @@
     post_hook="{{ refresh_statistics() }}",
 ) }}
 {%- set window = run_window() %}
-{#- What the last complete run left is right, so only what changed since then has to be looked at. #}
+{#- What the last complete run left is right: only what changed since then is looked at. #}
 {%- set since = window.published_as_of
     if is_incremental() and window.from_xid > 0 and window.published_as_of
     and window.as_of >= window.published_as_of %}

@@ -4,7 +4,9 @@
 {%- set rows = defined_audiences(ref('int_audiences__versioned')) %}
 {%- set compiled = compile_audiences(rows, as_of) %}
 {%- set versions = {} %}
-{%- for row in rows %}{% do versions.update({row.audience_key: row.definition_version}) %}{% endfor %}
+{%- for row in rows %}
+{%- do versions.update({row.audience_key: row.definition_version}) %}
+{%- endfor %}
 select
     cast(null as {{ dbt.type_bigint() }}) as audience_id,
     cast(null as {{ dbt.type_string() }}) as audience_key,
@@ -20,7 +22,9 @@ where false
 {%- for row in rows if row.is_enabled %}
 {%- set audience = compiled[row.audience_key] %}
 {#- With the versions, so that a rule that went and came back between two complete runs differs. #}
-{%- set meant = [audience.predicate, audience.measures, audience.sequences, row.definition_version] %}
+{%- set meant = [
+    audience.predicate, audience.measures, audience.sequences, row.definition_version
+] %}
 {%- for key in audience.referenced %}{% do meant.append([key, versions[key]]) %}{% endfor %}
 union all
 select

@@ -1,25 +1,37 @@
--- One row per audience and profile that its definition matches now: of audiences that are evaluated
--- whole every such profile, of the others those that are reconsidered. One scan for each of the two.
+-- One row per audience and profile that its definition matches now: of an audience that is
+-- evaluated whole each such profile, of any other those that are reconsidered. One scan for each.
 {{ config(materialized='ephemeral') }}
 {%- set as_of = '(select as_of from ' ~ ref('refresh_window') ~ ')' %}
 {%- set planned, compiled = ref('int_audiences__planned'), ref('int_audiences__compiled') %}
 {%- set reconsidered = ref('int_profiles__reconsidered') %}
-{%- set scans = [
-    (true, ref('profiles'), ref('events')),
-    (false, only_of(ref('profiles'), reconsidered), only_of(ref('events'), reconsidered)),
-] %}
-with matched as (
-{%- for is_whole, profiles, events in scans %}
-select
-    profile_id,
-    audience_ids
-from (
+{%- set whole = planned_audiences(planned, compiled, is_whole=true) %}
+{#- Not even looked through when no audience asks for it, as in most runs. #}
+{%- set nobody = '(select * from ' ~ ref('profiles') ~ ' where false)' %}
+with everybody as (
 {{ matching_audiences_sql(
-    planned_audiences(planned, compiled, is_whole=is_whole), profiles, events, as_of
+    whole, ref('profiles') if whole else nobody, ref('events'), as_of
 ) }}
-) as {{ 'of_everybody' if is_whole else 'of_reconsidered' }}
-{{ 'union all' if not loop.last }}
-{%- endfor %}
+),
+
+few as (
+{{ matching_audiences_sql(
+    planned_audiences(planned, compiled, is_whole=false),
+    only_of(ref('profiles'), reconsidered),
+    only_of(ref('events'), reconsidered),
+    as_of,
+) }}
+),
+
+matched as (
+    select
+        profile_id,
+        audience_ids
+    from everybody
+    union all
+    select
+        profile_id,
+        audience_ids
+    from few
 )
 
 select
