@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from cdp.settings import Settings
 from dagster_project.serving.audience_definitions import audience_definition_routes
+from dagster_project.serving.audience_export import audience_export_routes
 from dagster_project.serving.audience_rebuilds import audience_rebuild_routes
 from dagster_project.serving.audiences import audience_routes
 from dagster_project.serving.dagster_runs import DagsterRuns
@@ -58,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(decide_routes(settings, Decider(database, decision_log)))
     app.include_router(profile_routes(database))
     app.include_router(audience_routes(database, runs))
+    app.include_router(audience_export_routes(settings, database))
     app.include_router(audience_rebuild_routes(database, runs))
     app.include_router(audience_definition_routes(settings, database))
     return app

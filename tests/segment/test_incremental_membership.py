@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg
-import pytest
 
 from cdp.audience_rules import audience_members_sql, compile_audiences
 from tests.segment.test_membership import define
@@ -38,7 +37,7 @@ RULES: Mapping[str, list[Any]] = {
     "wrong": [{"min_total_orders": 1}, {"total_orders": "1"}, {"min_total_orders": 2}],
 }
 # A full run begins; then runs of all kinds, one of which ends before its members are written.
-RUNS = ["full", "later", "defined", "later", "died", "defined", "asked", "later"]
+RUNS = ["full", "later", "died", "defined", "asked", "later"]
 
 
 def table(connection: psycopg.Connection[Any], query: str) -> set[tuple[Any, ...]]:
@@ -87,9 +86,8 @@ where change = previous
 EVALUATED_WHOLE = "select count(*) from segment.int_audiences__planned where is_whole"
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_members_are_those_of_a_computation_from_scratch(database: str, seed: int) -> None:
-    history = History(database, seed)
+def test_members_are_those_of_a_computation_from_scratch(database: str) -> None:
+    history = History(database, seed=2)
     chance = history.chance
     with psycopg.connect(database) as connection:
         for key, rules in RULES.items():
