@@ -39,7 +39,7 @@ class CompiledAudience:
     """A definition as SQL.
 
     `predicate` is boolean SQL over the relation `profiles` and the CTEs that measures and sequences
-    become; it is `false` where there are problems.
+    become; it is `false` where there are problems. `horizons` are where time alone changes answers.
     """
 
     audience_key: str
@@ -47,6 +47,7 @@ class CompiledAudience:
     measures: Mapping[str, str]
     sequences: Mapping[str, Any]
     event_names: Sequence[str]
+    horizons: Sequence[Mapping[str, Any]]
     problems: tuple[RuleProblem, ...]
 
 
@@ -96,6 +97,7 @@ def compile_audiences(
             measures=each["measures"],
             sequences=each["sequences"],
             event_names=each["event_names"],
+            horizons=each["horizons"],
             problems=_problems(each),
         )
         for key, each in compiled.items()
@@ -124,6 +126,19 @@ def audience_members_sql(
     """A query with one row per member: profile_id."""
     macro = _macros(warehouse)["audience_members_sql"]
     return str(macro(_parts(audience), profiles, events, as_of))
+
+
+def profiles_moved_by_time_sql(
+    audiences: Sequence[CompiledAudience],
+    earlier: str,
+    later: str,
+    *,
+    warehouse: Warehouse = "postgres",
+) -> str:
+    """A query: profile_id of each profile that time alone may have moved between two instants."""
+    horizons = [horizon for audience in audiences for horizon in audience.horizons]
+    macro = _macros(warehouse)["profiles_moved_by_time"]
+    return str(macro(horizons, "unify.profiles", "unify.events", earlier, later))
 
 
 def compile_decision_rule(

@@ -57,6 +57,14 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address that the HTTP services listen on.")
     port: int = Field(default=3000, ge=1, le=65535, description="Port of the HTTP services.")
     dagster_port: int = Field(default=3001, ge=1, le=65535, description="Port of the Dagster UI.")
+    dagster_url: str | None = Field(
+        default=None,
+        description="Where the read side reaches Dagster. Default: this machine, CDP_DAGSTER_PORT.",
+    )
+    dagster_public_url: str | None = Field(
+        default=None,
+        description="Address of the Dagster UI in answers. Default: that of CDP_DAGSTER_URL.",
+    )
     refresh_cron: str = Field(
         default="*/15 * * * *", description="When the schedule starts the job `refresh` (UTC)."
     )
@@ -67,10 +75,6 @@ class Settings(BaseSettings):
     ingest_url: str | None = Field(
         default=None,
         description="Where the console reaches the write side. Default: this machine, CDP_PORT.",
-    )
-    dagster_url: str | None = Field(
-        default=None,
-        description="Where the console reaches Dagster. Default: this machine, CDP_DAGSTER_PORT.",
     )
     console_write_key: str | None = Field(
         default=None,
@@ -231,6 +235,16 @@ class Settings(BaseSettings):
     def exports(self) -> Path:
         """Folder of the audience CSV files."""
         return self.export_dir or self.home / "exports"
+
+    @cached_property
+    def dagster(self) -> str:
+        """Where Dagster answers, without a slash at the end."""
+        return (self.dagster_url or f"http://localhost:{self.dagster_port}").rstrip("/")
+
+    @cached_property
+    def dagster_for_people(self) -> str:
+        """Where people open the Dagster UI, without a slash at the end."""
+        return (self.dagster_public_url or self.dagster).rstrip("/")
 
     @property
     def listens_on_loopback(self) -> bool:

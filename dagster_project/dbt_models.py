@@ -12,6 +12,7 @@ from dagster_dbt import dbt_assets
 from cdp.database import database_url, dbt_environment
 from cdp.rebase import rebase_restored
 from cdp.settings import Settings
+from dagster_project.audience_reports import MISTAKES_CHECK, mistakes, report_audiences
 from dagster_project.dbt_process import NodeResult, stream_dbt
 from dagster_project.dbt_results import check_result, describe, materialization
 from dagster_project.dbt_selection import selection
@@ -21,6 +22,7 @@ from dagster_project.landed import MOST_COUNTED, landed_since_watermark
 from dagster_project.progress import OnStep
 
 RAW_EVENTS = dg.AssetKey(["raw", "events"])
+AUDIENCES = dg.AssetKey(["segment", "audiences"])
 BuildEvent = dg.MaterializeResult[None] | dg.AssetCheckResult
 
 
@@ -118,9 +120,13 @@ def _build(
             node = _node(manifest, result.unique_id)
             _log(context, result, node)
             if result.unique_id in checks and result.status != "skipped":
-                yield check_result(checks[result.unique_id], result, node, target_dir)
+                is_about_mistakes = result.name == MISTAKES_CHECK and result.failures
+                found = mistakes(database_url(settings)) if is_about_mistakes else []
+                yield check_result(checks[result.unique_id], result, node, target_dir, found)
             elif result.unique_id in assets and result.status == "success":
                 yield materialization(assets[result.unique_id], result, node, target_dir)
+                if assets[result.unique_id] == AUDIENCES:
+                    report_audiences(context, database_url(settings))
     _raise_if_failed(results, manifest)
 
 

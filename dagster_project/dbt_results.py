@@ -1,6 +1,6 @@
 """What Dagster records of a dbt node that has finished."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,23 @@ def materialization(
 
 
 def check_result(
-    key: dg.AssetCheckKey, result: NodeResult, node: Mapping[str, Any], target_dir: Path
+    key: dg.AssetCheckKey,
+    result: NodeResult,
+    node: Mapping[str, Any],
+    target_dir: Path,
+    found: Sequence[str] = (),
 ) -> dg.AssetCheckResult:
-    """The outcome of a dbt test. Its severity is the test's: dbt calls a mild failure `warn`."""
+    """The outcome of a dbt test. Its severity is the test's: dbt calls a mild failure `warn`.
+
+    `found` says what was found, one line each, where more is known than how many rows.
+    """
     is_mild = result.status == "warn"
     return dg.AssetCheckResult(
         asset_key=key.asset_key,
         check_name=key.name,
         passed=result.status == "pass",
         severity=dg.AssetCheckSeverity.WARN if is_mild else dg.AssetCheckSeverity.ERROR,
-        description=result.message or None,
+        description="\n".join(found) or result.message or None,
         metadata={"failing_rows": result.failures or 0} | _common(result, node, target_dir),
     )
 

@@ -1,8 +1,7 @@
 """`cdp audience`: look at a definition before a refresh does."""
 
-import csv
 import json
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import psycopg
@@ -10,24 +9,23 @@ import typer
 from psycopg.rows import dict_row
 from rich.table import Table
 
+from cdp.audience_definitions import Defined, defined_audiences, seeded_audiences
 from cdp.audience_preview import AS_OF, preview_sql
 from cdp.audience_rules import CompiledAudience, Warehouse, audience_members_sql, compile_audiences
 from cdp.audience_schema import audience_schema
 from cdp.cli.terminal import console, ready_settings
 from cdp.errors import UserError
-from cdp.settings import PROJECT_DIR
 
-SEED = PROJECT_DIR / "seeds" / "audiences.csv"
 DRAFT = "the definition"
 
 app = typer.Typer(help="Audiences: check a definition, read its SQL, see who it would be.")
-Key = Annotated[str, typer.Argument(help="Key of an audience, as in seeds/audiences.csv.")]
+Key = Annotated[str, typer.Argument(help="Key of an audience.")]
 
 
 @app.command()
 def check() -> None:
     """Check every definition of seeds/audiences.csv and name each mistake. Needs no database."""
-    compiled = compile_audiences(seeded_definitions(SEED), AS_OF)
+    compiled = compile_audiences(texts(seeded_audiences()), AS_OF)
     mistakes = [f"{key}: {each}" for key, one in compiled.items() for each in one.problems]
     if mistakes:
         raise UserError("\n".join(["seeds/audiences.csv has mistakes:", *mistakes]))
@@ -47,20 +45,21 @@ def sql(
         str, typer.Option(help="Whose SQL to show: postgres or bigquery.")
     ] = "postgres",
 ) -> None:
-    """Show the SQL that a definition of seeds/audiences.csv compiles to. Needs no database."""
+    """Show the SQL that a definition compiles to. Needs no database for seeds/audiences.csv."""
     names: dict[str, Warehouse] = {"postgres": "postgres", "bigquery": "bigquery"}
     if warehouse not in names:
         raise UserError(f"--warehouse is {warehouse!r}; give postgres or bigquery.")
-    audience = understood(seeded_definitions(SEED), audience_key, names[warehouse])
+    definitions = texts(seeded_audiences())
+    if audience_key not in definitions:
+        definitions = everything_defined(ready_settings()[1])
+    audience = understood(definitions, audience_key, names[warehouse])
     # Not through the console: it would wrap lines, and SQL is for copying.
     typer.echo(audience_members_sql(audience, AS_OF, warehouse=names[warehouse]))
 
 
 @app.command()
 def preview(
-    audience_key: Annotated[
-        str | None, typer.Argument(help="Key of an audience in seeds/audiences.csv.")
-    ] = None,
+    audience_key: Annotated[str | None, typer.Argument(help="Key of an audience.")] = None,
     definition: Annotated[
         str | None, typer.Option("--definition", "-d", help="A definition as JSON instead.")
     ] = None,
@@ -68,18 +67,23 @@ def preview(
     """Show who a definition would bring in now: size, share, samples, overlaps. Writes nothing."""
     if (audience_key is None) == (definition is None):
         raise UserError("Give the key of an audience, or --definition with a definition as JSON.")
-    definitions = seeded_definitions(SEED)
+    _settings, database = ready_settings()
+    definitions = everything_defined(database)
     if definition is not None:
         definitions = definitions | {DRAFT: definition}
     audience = understood(definitions, audience_key or DRAFT)
-    _settings, database = ready_settings()
     show(ask(database, audience))
 
 
-def seeded_definitions(path: Path) -> dict[str, str]:
-    """Definitions (JSON text) by key, as the file says now, refreshed or not."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row["audience_key"]: row["definition"] for row in csv.DictReader(file)}
+def texts(defined: Mapping[str, Defined]) -> dict[str, str]:
+    """Definitions (JSON text) by key."""
+    return {key: each.definition for key, each in defined.items()}
+
+
+def everything_defined(database: str) -> dict[str, str]:
+    """Definitions (JSON text) by key, those that came over HTTP included."""
+    with psycopg.connect(database) as connection:
+        return texts(defined_audiences(connection))
 
 
 def understood(
@@ -88,7 +92,7 @@ def understood(
     """The compiled definition. Raises UserError when it is not there or has mistakes."""
     if key not in definitions:
         known = ", ".join(sorted(definitions))
-        raise UserError(f"seeds/audiences.csv has no audience {key!r}; it has {known}.")
+        raise UserError(f"Nobody defines an audience {key!r}; there are {known}.")
     audience = compile_audiences(definitions, AS_OF, warehouse)[key]
     if audience.problems:
         raise UserError("\n".join(f"{key}: {problem}" for problem in audience.problems))

@@ -33,9 +33,7 @@ class Console:
 
     def __init__(self, settings: Settings, database: Database, read_side: ASGIApp) -> None:
         self._api = Api(settings, read_side)
-        self._runs = DagsterRuns(
-            settings.dagster_url or f"http://localhost:{settings.dagster_port}"
-        )
+        self._runs = DagsterRuns(settings.dagster)
         pages = Pages(settings, database, self._api, self._runs)
         self.app = Starlette(
             routes=[

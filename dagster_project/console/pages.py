@@ -113,7 +113,9 @@ async def read_form(request: Request) -> dict[str, str]:
 
 
 def dagster_link(request: Request, settings: Settings) -> str:
-    """Where the viewer's browser opens the Dagster UI: on the same host, on its own port."""
+    """Where the viewer's browser opens the Dagster UI: as set, else on the same host, on its port."""
+    if settings.dagster_public_url:
+        return settings.dagster_for_people
     return f"{request.url.scheme}://{request.url.hostname}:{settings.dagster_port}"
 
 

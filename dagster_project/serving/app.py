@@ -11,7 +11,10 @@ from dagster_project.console.access import CookieToken
 from dagster_project.console.app import Console
 from dagster_project.serving.access import AccessTokens, Guard, RequestRate
 from dagster_project.serving.audience_definitions import audience_definition_routes
+from dagster_project.serving.audience_export import audience_export_routes
+from dagster_project.serving.audience_rebuilds import audience_rebuild_routes
 from dagster_project.serving.audiences import audience_routes
+from dagster_project.serving.dagster_runs import DagsterRuns
 from dagster_project.serving.database import Database
 from dagster_project.serving.decide import Clock, Decider, decide_routes, utc_now
 from dagster_project.serving.decision_log import DecisionLog
@@ -33,6 +36,7 @@ def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
     metrics = Metrics()
     decision_log = DecisionLog(database, settings.decision_log_rows, metrics)
     tokens = AccessTokens(database, settings)
+    runs = DagsterRuns(settings)
     rulebooks = Rulebooks(database)
     decider = Decider(
         rulebooks, decision_log, metrics, clock=clock, may_degrade=settings.degraded_decisions
@@ -49,6 +53,7 @@ def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
             await tokens.stop()
             await console.close()
             await decision_log.stop()
+            await runs.close()
             await database.close()
 
     app = FastAPI(
@@ -90,7 +95,9 @@ def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
     app.include_router(erasure_routes(settings, database))
     app.include_router(export_routes(database))
     app.include_router(identity_evidence_routes(database))
-    app.include_router(audience_routes(database))
+    app.include_router(audience_routes(database, runs))
+    app.include_router(audience_export_routes(settings, database))
+    app.include_router(audience_rebuild_routes(database, runs))
     app.include_router(audience_definition_routes(settings, database))
     console = Console(settings, database, app)
     app.router.routes.extend(console.routes())

@@ -1,23 +1,18 @@
-"""GET /audiences and what hangs on one: its state, and its members as CSV."""
+"""GET /audiences and what hangs on one: its state, and its history."""
 
-import asyncio
 import base64
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Path, Query
-from psycopg import IsolationLevel
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from dagster_project.destinations.csv_files import members_statement
+from dagster_project.serving.dagster_runs import DagsterRuns
 from dagster_project.serving.database import Database, Row
-from dagster_project.serving.errors import bad_request, json_response, not_found, unavailable
+from dagster_project.serving.errors import bad_request, json_response, not_found
 
-EXPORTS_AT_ONCE = 2
-BLOCK_BYTES = 1 << 16
 Name = Annotated[str, Path(max_length=100, pattern=r"^[^\x00]+$")]
 
 AUDIENCES = """
@@ -35,6 +30,29 @@ select
     audiences.last_built_at,
     audiences.built_version,
     audiences.member_count,
+    builds.entered_count,
+    builds.exited_count,
+    case
+        when exists (
+            select from segment.audience_errors as mistakes
+            where mistakes.audience_id = audiences.audience_id
+        ) then 'wrong'
+        when not audiences.is_enabled then 'disabled'
+        when
+            audiences.last_built_at is null
+            or exists (
+                select from raw.audience_rebuilds as rebuilds
+                where rebuilds.audience_key = audiences.audience_key
+                    and rebuilds.requested_at > audiences.last_built_at
+            )
+            or exists (
+                select from raw.audience_definitions as sent
+                where sent.audience_key = audiences.audience_key
+                    and sent.defined_at > audiences.last_built_at
+                    and audiences.source = 'POST /audiences'
+            ) then 'waiting'
+        else 'built'
+    end as state,
     (
         select coalesce(
             jsonb_agg(
@@ -47,6 +65,15 @@ select
         where mistakes.audience_id = audiences.audience_id
     ) as errors
 from segment.audiences
+left join segment.audience_builds as builds
+    on audiences.audience_id = builds.audience_id and audiences.last_built_at = builds.built_at
+"""
+LAST_REBUILD = """
+select run_id, requested_at
+from raw.audience_rebuilds
+where audience_key = $1
+order by rebuild_id desc
+limit 1
 """
 ALL = AUDIENCES + "order by audiences.audience_key"
 # A key that is a number wins over the number of another audience.
@@ -79,15 +106,8 @@ limit $5
 """
 
 
-def audience_routes(database: Database) -> APIRouter:
+def audience_routes(database: Database, runs: DagsterRuns) -> APIRouter:
     router = APIRouter()
-    exporting = asyncio.Semaphore(EXPORTS_AT_ONCE)
-
-    async def find(name: str) -> Row:
-        found = await database.row(ONE, [name])
-        if found is None:
-            raise not_found(f"No audience has the key or the id {name!r}.")
-        return found
 
     @router.get("/audiences")
     async def audiences() -> Response:
@@ -96,8 +116,17 @@ def audience_routes(database: Database) -> APIRouter:
 
     @router.get("/audiences/{audience}")
     async def audience(audience: Name) -> Response:
-        """One audience, by key or id."""
-        return json_response(await find(audience))
+        """One audience, by key or id: its state, its last build, and the run last asked for."""
+        found = await find_audience(database, audience)
+        asked = await database.row(LAST_REBUILD, [found["audience_key"]])
+        run_id = str(asked["run_id"]) if asked and asked["run_id"] else None
+        run = {
+            "run_id": run_id,
+            "run_url": runs.address(run_id) if run_id else None,
+            "status": await runs.status(run_id) if run_id else None,
+            "requested_at": asked["requested_at"] if asked else None,
+        }
+        return json_response(found | {"run": run if asked else None})
 
     @router.get("/audiences/{audience}/changes")
     async def changes(
@@ -110,27 +139,20 @@ def audience_routes(database: Database) -> APIRouter:
 
         The last page has a cursor too: asked again later, it gives what has happened since.
         """
-        found = await find(audience)
+        found = await find_audience(database, audience)
         after = _position(cursor) if cursor else [since or FIRST_INSTANT, NO_PROFILE, 0]
         rows = await database.rows(CHANGES, [found["audience_id"], *after, limit])
         return json_response({"changes": rows, "next_cursor": _cursor(rows) or cursor})
 
-    @router.get("/audiences/{audience}/export")
-    async def export(audience: Name) -> Response:
-        """The members as CSV, streamed: the same file that the destination `csv` writes."""
-        found = await find(audience)
-        if exporting.locked():
-            raise unavailable("busy", f"{EXPORTS_AT_ONCE} exports are running; try again.")
-        rows = _csv(database, int(found["audience_id"]), exporting)
-        # The first block is read before the answer begins, so that a failure can still be said.
-        first = await anext(rows)
-        return StreamingResponse(
-            _chained(first, rows),
-            media_type="text/csv; charset=utf-8",
-            headers={"Content-Disposition": f'attachment; filename="{found["audience_key"]}.csv"'},
-        )
-
     return router
+
+
+async def find_audience(database: Database, name: str) -> Row:
+    """The audience with this key or number. Raises RequestError (404) when there is none."""
+    found = await database.row(ONE, [name])
+    if found is None:
+        raise not_found(f"No audience has the key or the id {name!r}.")
+    return found
 
 
 def _cursor(rows: list[Row]) -> str | None:
@@ -148,34 +170,3 @@ def _position(cursor: str) -> list[Any]:
         return list(msgspec.json.decode(text, type=tuple[datetime, UUID, int]))
     except (ValueError, msgspec.MsgspecError):
         raise bad_request("Not a cursor of this address.", "cursor") from None
-
-
-async def _csv(
-    database: Database, audience_id: int, exporting: asyncio.Semaphore
-) -> AsyncIterator[bytes]:
-    async with exporting, database.connection() as connection:
-        await connection.set_autocommit(False)
-        await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
-        try:
-            await connection.execute("set local statement_timeout = 0")
-            async with (
-                connection.cursor() as cursor,
-                cursor.copy(members_statement(audience_id)) as copy,
-            ):
-                block = bytearray()
-                async for row in copy:
-                    block += row
-                    if len(block) >= BLOCK_BYTES:
-                        yield bytes(block)
-                        block.clear()
-                yield bytes(block)
-        finally:
-            await connection.rollback()
-            await connection.set_isolation_level(None)
-            await connection.set_autocommit(True)
-
-
-async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for block in rest:
-        yield block

@@ -1,7 +1,7 @@
 """The read side's connections: prepared statements, and what happens while dbt replaces tables."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
@@ -69,13 +69,9 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
         """A connection for as long as the block runs, for what is not one statement."""
-        try:
+        with answered():
             async with self._pool.connection() as connection:
                 yield connection
-        except REPLACED as error:
-            raise _not_built(error) from error
-        except psycopg.OperationalError as error:
-            raise _away(error) from error
 
     async def _configure(self, connection: AsyncConnection[TupleRow]) -> None:
         # One plan for all: planning the decision's statement costs more than running it.
@@ -104,6 +100,17 @@ class Database:
             raise _not_built(error) from error
         except psycopg.OperationalError as error:
             raise _away(error) from error
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """What the database refuses in the block is a RequestError."""
+    try:
+        yield
+    except REPLACED as error:
+        raise _not_built(error) from error
+    except psycopg.OperationalError as error:
+        raise _away(error) from error
 
 
 def _not_built(error: Exception) -> RequestError:

@@ -14,6 +14,7 @@
     {% set unknown = {
         'from_xid': 0, 'to_xid': 0, 'published_xid': 0,
         'has_new_identity_rules': true, 'published_on': none, 'as_of_on': none,
+        'published_as_of': none, 'as_of': none,
     } %}
     {# Not ref(): dbt asks should_full_refresh() also for models that do not name refresh_window. #}
     {% set window = adapter.get_relation(
@@ -31,6 +32,8 @@
         'has_new_identity_rules': row['has_new_identity_rules'],
         'published_on': row['published_on'],
         'as_of_on': row['as_of_on'],
+        'published_as_of': row['published_as_of'],
+        'as_of': row['as_of'],
     }) }}
 {% endmacro %}
 

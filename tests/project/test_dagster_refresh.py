@@ -16,6 +16,8 @@ from psycopg.conninfo import make_conninfo
 
 from cdp.postgres import EmbeddedPostgres
 from cdp.settings import PROJECT_DIR, Settings
+from dagster_project.audience_reports import AUDIENCE
+from dagster_project.defs.audiences import audience, changed_definitions
 from dagster_project.defs.jobs import REFRESH_TAGS
 from dagster_project.defs.sensors import new_events
 from dagster_project.instance import EXECUTED_BY, end_dead_runs, open_instance, process_mark
@@ -101,6 +103,68 @@ def test_the_run_is_where_the_ui_shows_it(settings: Settings, first: RefreshResu
         assert vip is not None
         partitions = instance.get_materialized_partitions(dg.AssetKey(["activate", "audience_csv"]))
         assert "high_value_last_30_days" in partitions
+
+
+def last_report(instance: dg.DagsterInstance, key: str) -> dict[str, object]:
+    """Metadata of the latest materialisation of an audience's partition."""
+    [record, *_] = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=AUDIENCE, asset_partitions=[key]), limit=1
+    ).records
+    assert record.asset_materialization is not None
+    return {name: each.value for name, each in record.asset_materialization.metadata.items()}
+
+
+def test_each_audience_is_reported_with_its_size_trend_and_sql(
+    settings: Settings, first: RefreshResult
+) -> None:
+    with open_instance(settings) as instance:
+        report = last_report(instance, "high_value_last_30_days")
+        assert instance.get_materialized_partitions(AUDIENCE) >= {"vip", "lapsed_customers"}
+    assert (report["members"], report["entered"], report["exited"]) == (1, 1, 0)
+    assert "from unify.profiles as profiles" in str(report["sql"])
+    assert "data:image/svg+xml;base64," in str(report["trend"])
+
+
+def test_an_audience_is_built_again_on_its_own_when_its_definition_changed(
+    settings: Settings, first: RefreshResult
+) -> None:
+    def tick(instance: dg.DagsterInstance, cursor: str | None) -> dg.SensorResult | dg.SkipReason:
+        context = dg.build_sensor_context(
+            instance=instance, cursor=cursor, resources={"settings": settings}
+        )
+        result = changed_definitions(context)
+        assert isinstance(result, dg.SensorResult | dg.SkipReason)
+        return result
+
+    resources = {"settings": dg.ResourceDefinition.hardcoded_resource(settings)}
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert isinstance(tick(instance, None), dg.SkipReason)
+        for text, members in (('{"min_total_orders": 1}', 1), ('{"max_total_orders": 9}', 2)):
+            with connect(settings) as connection:
+                connection.execute(
+                    "insert into raw.audience_definitions (audience_key, name, definition,"
+                    " is_enabled) values ('sent', 'Sent', %s, true)",
+                    [text],
+                )
+            asked = tick(instance, None)
+            assert isinstance(asked, dg.SensorResult)
+            assert [each.partition_key for each in asked.run_requests or []] == ["sent"]
+            assert isinstance(tick(instance, asked.cursor), dg.SkipReason)
+            instance.add_dynamic_partitions("audience", ["sent"])
+            built = dg.materialize(
+                [audience], instance=instance, partition_key="sent", resources=resources
+            )
+            assert built.success
+            assert last_report(instance, "sent")["members"] == members
+            assert isinstance(tick(instance, None), dg.SkipReason)
+    with connect(settings) as connection:
+        # Nothing else was evaluated for everybody.
+        whole = connection.execute(
+            "select audience_key from segment.int_audiences__planned"
+            " inner join segment.audiences using (audience_id) where is_whole"
+        ).fetchall()
+        assert whole == [("sent",)]
+        connection.execute("delete from raw.audience_definitions")
 
 
 def test_a_full_refresh_leads_to_the_same_files_and_says_nothing_on_the_terminal(

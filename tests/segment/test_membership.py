@@ -7,7 +7,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from cdp.audience_rules import audience_members_sql, compile_audiences
 from tests.warehouse import build, land
 
 DAY = timedelta(days=1)
@@ -181,48 +180,6 @@ def test_a_run_that_dies_after_the_changes_is_made_good_by_the_next(
         build(database, as_of=START + 21 * DAY)
         assert members(connection, "recent") == {"ada": START + 21 * DAY}
         assert [row[1] for row in history(connection, "recent")] == ["entered", "exited", "entered"]
-
-
-def test_members_are_exactly_the_changes_played_to_their_end(database: str) -> None:
-    with psycopg.connect(database) as connection:
-        define(connection, "recent", {"days_since_last_event": 3})
-        define(connection, "buyers", {"$not": {"$audience": "recent"}, "min_total_orders": 2})
-        for day in range(6):
-            at = START + day * DAY
-            people = [f"user-{number}" for number in range(8) if (number + day) % 4 == 0]
-            land(connection, [order(user_id, 10, at) for user_id in people])
-            connection.commit()
-            build(database, select="+audience_catalog +watermark", as_of=at)
-            replayed = connection.execute(
-                "select audience_id, profile_id from segment.audience_changes"
-                " group by 1, 2 having sum(case change when 'entered' then 1 else -1 end) = 1"
-            ).fetchall()
-            now = connection.execute(
-                "select audience_id, profile_id from segment.audience_members"
-            ).fetchall()
-            connection.rollback()
-            assert sorted(replayed) == sorted(now)
-            assert from_scratch(connection, at) == {
-                key: set(members(connection, key)) for key in ("recent", "buyers")
-            }
-        assert len(now) > 5
-
-
-def from_scratch(connection: psycopg.Connection[Any], at: datetime) -> dict[str, set[str]]:
-    """The user_ids that the definitions match now, whatever came before."""
-    defined = connection.execute(
-        "select audience_key, definition from segment.audiences where source = 'POST /audiences'"
-    ).fetchall()
-    compiled = compile_audiences(dict(defined), f"timestamptz '{at.isoformat()}'")
-    found = {}
-    for key, audience in compiled.items():
-        members_sql = audience_members_sql(audience, f"timestamptz '{at.isoformat()}'")
-        query = (
-            f"select user_id from unify.profiles join ({members_sql}) as found using (profile_id)"
-        )
-        found[key] = {str(user_id) for (user_id,) in connection.execute(query.encode())}
-    connection.rollback()
-    return found
 
 
 def test_ids_are_made_of_the_key_and_never_change(database: str) -> None:

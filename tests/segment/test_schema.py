@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from jsonschema import Draft202012Validator
 
+from cdp.audience_definitions import seeded_audiences
 from cdp.audience_schema import audience_schema
-from cdp.cli.audience import SEED, seeded_definitions
 from cdp.settings import PROJECT_DIR
 from tests.segment.generated_rules import rules
 from tests.segment.test_documented_semantics import MATCHES, REFUSED
@@ -33,7 +33,8 @@ def test_the_schema_is_a_schema() -> None:
 
 
 @pytest.mark.parametrize(
-    "definition", [*(cells[0] for cells in MATCHES), *seeded_definitions(SEED).values()]
+    "definition",
+    [*(cells[0] for cells in MATCHES), *(each.definition for each in seeded_audiences().values())],
 )
 def test_a_definition_that_works_is_valid(definition: str) -> None:
     assert list(VALIDATOR.iter_errors(json.loads(definition))) == []

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0010"
-down_revision = "0006"
+down_revision = "0007"
 
 LANDED = """
 -- The read side counts what waits for a refresh without reading what it says.

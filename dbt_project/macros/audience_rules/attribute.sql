@@ -57,8 +57,11 @@
     {% elif operator == '$eq' and operand is none %}
         {{ return('(' ~ (json_is_null(attribute) if is_json else attribute.sql ~ ' is null') ~ ')') }}
     {% elif operator == '$within_days' and attribute.kind == 'timestamp' %}
-        {{ return(since_sql(attribute, whole_days_ago(scope.as_of, operand - 1))
-            if is_day_count(operand) else rule_error(scope, path, day_count_wanted())) }}
+        {% if not is_day_count(operand) %}
+            {{ return(rule_error(scope, path, day_count_wanted())) }}
+        {% endif %}
+        {% do note_horizon(attribute, (operand - 1) * 24, true, scope) %}
+        {{ return(since_sql(attribute, whole_days_ago(scope.as_of, operand - 1))) }}
     {% elif operator == '$size' and is_json %}
         {{ return(attribute_sql({'kind': 'number', 'sql': json_size(attribute)}, operand, scope, path)) }}
     {% elif operator == '$elemMatch' and is_json %}

@@ -1,12 +1,13 @@
 {# From definitions to the ids of the audiences that each profile belongs to. #}
 
 {# One definition. rules: every audience's rule by key, for $audience. Returns
-   {predicate, measures, sequences, event_names, errors: [{path, message}]}. #}
+   {predicate, measures, sequences, event_names, horizons, referenced, errors: [{path, message}]}. #}
 {% macro compile_audience(audience_key, rules, as_of) %}
     {% set scope = {
         'attributes': profile_attributes(), 'as_of': as_of, 'depth': 0, 'errors': [],
         'measures': {}, 'sequences': {}, 'event_names': [],
         'rules': rules, 'visiting': [audience_key], 'profile_id': 'profiles.profile_id',
+        'horizons': [], 'referenced': [],
     } %}
     {% set rule = rules[audience_key] %}
     {% set predicate = rule_sql(rule, scope, '') if rule is not none
@@ -14,6 +15,7 @@
     {{ return({
         'predicate': 'false' if scope.errors else predicate, 'errors': scope.errors,
         'measures': scope.measures, 'sequences': scope.sequences, 'event_names': scope.event_names,
+        'horizons': scope.horizons, 'referenced': scope.referenced,
     }) }}
 {% endmacro %}
 

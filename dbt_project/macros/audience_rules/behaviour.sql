@@ -84,7 +84,10 @@
     {% set attributes = event_attributes() %}
     {% set inner = {
         'attributes': attributes, 'as_of': scope.as_of, 'depth': scope.depth, 'errors': scope.errors,
+        'horizons': scope.get('horizons', []), 'event_name': value['name'],
     } %}
+    {# Events after as_of do not count yet. #}
+    {% do note_horizon(attributes.occurred_at, 0, false, inner) %}
     {% set conditions = ['events.event_type = ' ~ text_literal(value['name'])] %}
     {% if 'within_days' in value %}
         {% do conditions.append(operator_sql(

@@ -21,6 +21,8 @@
         event_names names of the events that these read
         rules       parsed rules by audience key, for $audience
         visiting    keys of the audiences on the way down, to find cycles
+        referenced  keys of the audiences that are part of this one, collected on the way
+        horizons    where time alone can change an answer, collected on the way (see horizons.sql)
         membership  optional: SQL of an array of audience keys that $audience looks into instead
         profile_id  SQL of the profile's id, for $bucket
 #}
@@ -72,8 +74,11 @@
         {{ return(operator_sql(bounded, operator, value, scope, path)) }}
     {% elif key == 'days_since_last_event' and find_attribute('last_event_at', scope) %}
         {% set last_event_at = find_attribute('last_event_at', scope) %}
-        {{ return(since_sql(last_event_at, hours_ago(scope.as_of, value * 24))
-            if is_day_count(value) else rule_error(scope, path, day_count_wanted())) }}
+        {% if not is_day_count(value) %}
+            {{ return(rule_error(scope, path, day_count_wanted())) }}
+        {% endif %}
+        {% do note_horizon(last_event_at, value * 24, false, scope) %}
+        {{ return(since_sql(last_event_at, hours_ago(scope.as_of, value * 24))) }}
     {% endif %}
     {{ return(rule_error(scope, path, 'unknown attribute or operator')) }}
 {% endmacro %}
@@ -88,6 +93,7 @@
     {% elif key in scope.visiting %}
         {{ return(rule_error(scope, path, 'a cycle: ' ~ (scope.visiting + [key]) | join(' -> '))) }}
     {% endif %}
+    {% do scope.referenced.append(key) %}
     {% set inner = dict(scope, visiting=scope.visiting + [key]) %}
     {{ return(rule_sql(scope.rules[key], inner, path ~ '(' ~ key ~ ')')) }}
 {% endmacro %}

@@ -18,7 +18,7 @@
 {# The compiled audiences that have errors, or those that have none. #}
 {% macro compiled_audiences(relation, with_errors=false) %}
     {% set columns = 'audience_id, audience_key, definition_version, predicate, measures, sequences,'
-        ~ ' event_names, errors' %}
+        ~ ' event_names, horizons, errors' %}
     {% set audiences = [] %}
     {% for row in rows_of(columns, relation, 'audience_key') if (row.errors != '[]') == with_errors %}
         {% do audiences.append({
@@ -29,8 +29,26 @@
             'measures': fromjson(row.measures),
             'sequences': fromjson(row.sequences),
             'event_names': fromjson(row.event_names),
+            'horizons': fromjson(row.horizons),
             'errors': fromjson(row.errors),
         }) %}
     {% endfor %}
     {{ return(audiences) }}
+{% endmacro %}
+
+
+{# The compiled audiences that a run evaluates for everybody, or those whose members it only corrects. #}
+{% macro planned_audiences(planned, compiled, is_whole) %}
+    {% set chosen = [] %}
+    {% for row in rows_of('audience_id, is_whole', planned, 'audience_id') if row.is_whole == is_whole %}
+        {% do chosen.append(row.audience_id) %}
+    {% endfor %}
+    {{ return(compiled_audiences(compiled) | selectattr('audience_id', 'in', chosen) | list) }}
+{% endmacro %}
+
+
+{# The rows of a relation that belong to the chosen profiles, to be named as a relation is. #}
+{% macro only_of(relation, chosen_profiles) %}
+    {{ return('(select owned.* from ' ~ relation ~ ' as owned inner join ' ~ chosen_profiles
+        ~ ' as chosen on owned.profile_id = chosen.profile_id)') }}
 {% endmacro %}

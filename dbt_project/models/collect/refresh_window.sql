@@ -46,6 +46,7 @@ select
     coalesce(published.to_xid, 0) as published_xid,
     coalesce(published.identity_rules_digest <> bounds.identity_rules_digest, true)
         as has_new_identity_rules,
+    published.as_of as published_as_of,
     {{ day_of('published.as_of') }} as published_on,
     {{ day_of('bounds.as_of') }} as as_of_on,
     bounds.rules_digest,

@@ -4,17 +4,15 @@
     materialized='incremental',
     unique_key=['audience_id', 'built_at'],
     full_refresh=false,
-    on_schema_change='fail',
+    on_schema_change='append_new_columns',
 ) }}
 with evaluated as (
     select
-        versioned.audience_id,
-        versioned.definition_version,
-        versioned.is_enabled
-    from {{ ref('int_audiences__versioned') }} as versioned
-    left join {{ ref('int_audiences__compiled') }} as compiled
-        on versioned.audience_id = compiled.audience_id
-    where not versioned.is_enabled or compiled.errors = '[]'
+        audience_id,
+        definition_version,
+        rule_digest,
+        is_enabled
+    from {{ ref('int_audiences__planned') }}
 ),
 
 sizes as (
@@ -39,6 +37,7 @@ select
     evaluated.audience_id,
     {{ as_of() }} as built_at,
     evaluated.definition_version,
+    evaluated.rule_digest,
     evaluated.is_enabled,
     coalesce(sizes.member_count, 0) as member_count,
     coalesce(changes.entered_count, 0) as entered_count,

@@ -1,11 +1,15 @@
 -- One row per audience ever defined.
 -- The table is segment.audiences; dbt knows it by another name, because the seed has that one.
 {{ config(alias='audiences') }}
-with builds as (
+with latest as (
     select
-        *,
-        row_number() over (partition by audience_id order by built_at desc) as recency
-    from {{ ref('audience_builds') }}
+        audiences.audience_id,
+        (
+            select max(builds.built_at)
+            from {{ ref('audience_builds') }} as builds
+            where builds.audience_id = audiences.audience_id
+        ) as built_at
+    from {{ ref('int_audiences__versioned') }} as audiences
 )
 
 select
@@ -23,4 +27,6 @@ select
     builds.definition_version as built_version,
     coalesce(builds.member_count, 0) as member_count
 from {{ ref('int_audiences__versioned') }} as versioned
-left join builds on versioned.audience_id = builds.audience_id and builds.recency = 1
+left join latest on versioned.audience_id = latest.audience_id
+left join {{ ref('audience_builds') }} as builds
+    on latest.audience_id = builds.audience_id and latest.built_at = builds.built_at

@@ -9,39 +9,47 @@
         {'columns': ['audience_id', 'profile_id', 'change_number'], 'unique': true},
         {'columns': ['audience_id', 'changed_at', 'profile_id']},
         {'columns': ['profile_id']},
+        {'columns': ['changed_at']},
     ],
+    post_hook="{{ refresh_statistics() }}",
 ) }}
 with matched as (select * from {{ ref('int_audiences__matched') }}),
 
--- An audience with an error is in neither part and keeps its members as they were.
-evaluated as (
+planned as (select * from {{ ref('int_audiences__planned') }}),
+
+-- What this run decides about: the whole history of an audience, or that of some profiles.
+known_changes as (
+    {%- if is_incremental() %}
     select
-        audience_id,
-        definition_version,
-        true as is_enabled
-    from {{ ref('int_audiences__compiled') }}
-    where errors = '[]'
+        changes.audience_id,
+        changes.profile_id,
+        changes.change_number,
+        changes.added_at
+    from planned
+    inner join {{ this }} as changes on planned.audience_id = changes.audience_id
+    where planned.is_whole
     union all
     select
+        changes.audience_id,
+        changes.profile_id,
+        changes.change_number,
+        changes.added_at
+    from {{ ref('int_profiles__reconsidered') }} as reconsidered
+    inner join {{ this }} as changes on reconsidered.profile_id = changes.profile_id
+    inner join planned on changes.audience_id = planned.audience_id
+    where not planned.is_whole
+    {%- else %}
+    select
         audience_id,
-        definition_version,
-        false as is_enabled
-    from {{ ref('int_audiences__versioned') }}
-    where not is_enabled
-),
-
-redefined as (
-    select evaluated.audience_id
-    from evaluated
-    left join {{ ref('int_audiences__last_built') }} as last_built
-        on evaluated.audience_id = last_built.audience_id
-    where
-        last_built.definition_version is distinct from evaluated.definition_version
-        or last_built.is_enabled is distinct from evaluated.is_enabled
+        profile_id,
+        0 as change_number,
+        {{ as_of() }} as added_at
+    from matched
+    where false
+    {%- endif %}
 ),
 
 last_changes as (
-    {%- if is_incremental() %}
     select
         audience_id,
         profile_id,
@@ -53,18 +61,9 @@ last_changes as (
             row_number() over (
                 partition by audience_id, profile_id order by change_number desc
             ) as recency
-        from {{ this }}
+        from known_changes
     ) as numbered
     where recency = 1
-    {%- else %}
-    select
-        audience_id,
-        profile_id,
-        0 as change_number,
-        {{ as_of() }} as added_at
-    from matched
-    where false
-    {%- endif %}
 ),
 
 differences as (
@@ -129,17 +128,16 @@ select
         when differences.is_entry then coalesce(inherited.added_at, {{ as_of() }})
         else differences.added_at
     end as added_at,
-    evaluated.definition_version,
+    planned.definition_version,
     case
-        when redefined.audience_id is not null then 'definition'
+        when planned.is_redefined then 'definition'
         when regrouped_profiles.profile_id is not null then 'identity'
         when profiles.profile_id is null then 'erasure'
         when active_profiles.profile_id is not null then 'events'
         else 'time'
     end as reason
 from differences
-inner join evaluated on differences.audience_id = evaluated.audience_id
-left join redefined on differences.audience_id = redefined.audience_id
+inner join planned on differences.audience_id = planned.audience_id
 left join inherited
     on
         differences.audience_id = inherited.audience_id
@@ -147,3 +145,4 @@ left join inherited
 left join regrouped_profiles on differences.profile_id = regrouped_profiles.profile_id
 left join {{ ref('profiles') }} as profiles on differences.profile_id = profiles.profile_id
 left join active_profiles on differences.profile_id = active_profiles.profile_id
+-- depends_on: {{ ref('int_profiles__reconsidered') }}

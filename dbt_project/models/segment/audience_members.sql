@@ -9,16 +9,36 @@
         {'columns': ['audience_id', 'profile_id'], 'unique': true},
         {'columns': ['profile_id']},
     ],
+    post_hook="{{ refresh_statistics() }}",
 ) }}
-with last_changes as (
-    select
+{%- set window = run_window() %}
+{#- What the last complete run left is right: only what changed since then is looked at. #}
+{%- set since = window.published_as_of
+    if is_incremental() and window.from_xid > 0 and window.published_as_of
+    and window.as_of >= window.published_as_of %}
+with
+{%- if since %} moved as (
+    select distinct
         audience_id,
-        profile_id,
-        case when change = 'entered' then added_at end as added_at,
-        row_number() over (
-            partition by audience_id, profile_id order by change_number desc
-        ) as recency
+        profile_id
     from {{ ref('audience_changes') }}
+    where changed_at >= {{ timestamp_literal(since.isoformat()) }}
+),
+{% endif %}
+last_changes as (
+    select
+        changes.audience_id,
+        changes.profile_id,
+        case when changes.change = 'entered' then changes.added_at end as added_at,
+        row_number() over (
+            partition by changes.audience_id, changes.profile_id
+            order by changes.change_number desc
+        ) as recency
+    from {{ ref('audience_changes') }} as changes
+    {%- if since %}
+    inner join moved
+        on changes.audience_id = moved.audience_id and changes.profile_id = moved.profile_id
+    {%- endif %}
 )
 
 select

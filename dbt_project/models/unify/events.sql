@@ -7,6 +7,7 @@
     indexes=[
         {'columns': ['event_id'], 'unique': true},
         {'columns': ['profile_id', 'occurred_at']},
+        {'columns': ['event_type', 'occurred_at']},
     ],
 ) }}
 {%- set window = run_window() %}

@@ -1,0 +1,62 @@
+-- One row per profile that may have come into or out of an audience since the last complete run
+-- although no definition changed: something happened to it, it is gone, or time moved a window.
+{{ config(
+    indexes=[{'columns': ['profile_id'], 'unique': true}],
+    post_hook="{{ refresh_statistics() }}",
+) }}
+{%- set window = run_window() %}
+{%- set standing = planned_audiences(
+    ref('int_audiences__planned'), ref('int_audiences__compiled'), is_whole=false
+) %}
+{%- set members = load_relation(this.incorporate(path={'identifier': 'audience_members'})) %}
+{%- set horizons = [] %}
+{%- for audience in standing %}
+    {%- for horizon in audience.horizons %}
+        {#- Whole days begin at midnight: within one day they do not move. #}
+        {%- if horizon not in horizons
+                and (not horizon.is_whole_days or window.published_on != window.as_of_on) %}
+            {%- do horizons.append(horizon) %}
+        {%- endif %}
+    {%- endfor %}
+{%- endfor %}
+{%- if standing and members %}
+with moved_by_time as (
+{{ profiles_moved_by_time(
+    horizons,
+    ref('profiles'),
+    ref('events'),
+    timestamp_literal(window.published_as_of.isoformat()),
+    timestamp_literal(window.as_of.isoformat()),
+) }}
+),
+
+gone as (
+    select members.profile_id
+    from {{ members }} as members
+    left join {{ ref('profiles') }} as profiles on members.profile_id = profiles.profile_id
+    where profiles.profile_id is null
+),
+
+reconsidered as (
+    select profile_id
+    from {{ ref('int_profiles__touched') }}
+    where touched_in > {{ window.published_xid }}
+    union distinct
+    select profile_id
+    from moved_by_time
+    union distinct
+    select profile_id
+    from gone
+)
+
+select profile_id
+from reconsidered
+where profile_id is not null
+{%- else %}
+select profile_id
+from {{ ref('int_profiles__touched') }}
+where false
+{%- endif %}
+-- depends_on: {{ ref('refresh_window') }}
+-- depends_on: {{ ref('profiles') }}
+-- depends_on: {{ ref('events') }}
