@@ -113,7 +113,7 @@ async def read_form(request: Request) -> dict[str, str]:
 
 
 def dagster_link(request: Request, settings: Settings) -> str:
-    """Where the viewer's browser opens the Dagster UI: as set, else on the same host, on its port."""
+    """Where the viewer's browser opens the Dagster UI: as set, else on this host's port."""
     if settings.dagster_public_url:
         return settings.dagster_for_people
     return f"{request.url.scheme}://{request.url.hostname}:{settings.dagster_port}"
