@@ -1,0 +1,114 @@
+{#
+    Materialization `published`: the model selects the one row of the watermark. In one transaction,
+    by inserting and deleting alone, the tables of the online store are brought to what this run
+    computed and the watermark to its bound. Readers go on meanwhile and see all of it or nothing;
+    a run that is killed has published nothing, and the next one makes it good.
+#}
+{% materialization published, adapter='postgres' %}
+    {%- set target_relation = this.incorporate(type='table') -%}
+    {%- set window = run_window() -%}
+
+    {# The shape first, in a transaction of its own: changing a table locks readers out. #}
+    {%- set columns = get_column_schema_from_query(get_empty_subquery_sql(sql)) -%}
+    {% do shape_online_table(target_relation, sql, columns, ['to_xid']) %}
+    {%- set is_new = [] -%}
+    {%- for table in online_tables(window) -%}
+        {%- set relation = online_relation(table.name) -%}
+        {%- if not load_relation(relation) %}{% do is_new.append(table.name) %}{% endif -%}
+        {%- set table_columns = get_column_schema_from_query(get_empty_subquery_sql(table.rows)) -%}
+        {% do shape_online_table(relation, table.rows, table_columns, table.key, table.indexes) %}
+    {%- endfor %}
+    {% do run_query('commit') %}
+
+    {%- for table in online_tables(window) -%}
+        {%- set is_full = window.from_xid == 0 or table.name in is_new -%}
+        {%- set table_columns = get_column_schema_from_query(get_empty_subquery_sql(table.rows)) -%}
+        {%- for statement in online_delta(table, table_columns | map(attribute='name') | list, is_full) %}
+            {% do run_query(statement) %}
+        {%- endfor %}
+        {%- if is_full %}{% do run_query('analyze ' ~ online_relation(table.name)) %}{% endif -%}
+    {%- endfor %}
+    {% do publish_functions() %}
+    {% do run_query('delete from raw.late_landings where xid < ' ~ landing_xid(window.to_xid)) %}
+    {% do run_query('delete from ' ~ target_relation) %}
+    {% call statement('main') -%}
+        insert into {{ target_relation }} ({{ columns | map(attribute='name') | join(', ') }})
+        {{ sql }}
+    {%- endcall %}
+
+    {{ run_hooks(post_hooks) }}
+    {% do adapter.commit() %}
+    {{ return({'relations': [target_relation]}) }}
+{% endmaterialization %}
+
+
+{# BigQuery has no readers of single rows: there the watermark is a plain table, and the online store
+   in PostgreSQL is filled from its tables. #}
+{% macro watermark_materialization() %}
+    {{ return(adapter.dispatch('watermark_materialization')()) }}
+{% endmacro %}
+{% macro postgres__watermark_materialization() %}{{ return('published') }}{% endmacro %}
+{% macro bigquery__watermark_materialization() %}{{ return('table') }}{% endmacro %}
+
+
+{% macro online_relation(name) %}
+    {{ return(this.incorporate(path={'identifier': name}, type='table')) }}
+{% endmacro %}
+
+
+{# Make a table of these columns, or add what it lacks; nothing is locked where nothing changes. #}
+{% macro shape_online_table(relation, rows, columns, key=[], indexes=[]) %}
+    {% if not load_relation(relation) %}
+        {% do run_query('create table ' ~ relation ~ ' as select * from (' ~ rows ~ ') as shape where false') %}
+        {% if key %}
+            {% do run_query('create unique index ' ~ relation.identifier ~ '_key on ' ~ relation
+                ~ ' (' ~ key | join(', ') ~ ')') %}
+        {% endif %}
+        {% for index in indexes %}
+            {% do run_query('create index ' ~ relation.identifier ~ '_' ~ index.split(',')[0] ~ ' on '
+                ~ relation ~ ' (' ~ index ~ ')') %}
+        {% endfor %}
+    {% else %}
+        {% set standing = adapter.get_columns_in_relation(relation) | map(attribute='name') | list %}
+        {% for column in columns if column.name not in standing %}
+            {% do run_query('alter table ' ~ relation ~ ' add column ' ~ column.name ~ ' ' ~ column.data_type) %}
+        {% endfor %}
+    {% endif %}
+{% endmacro %}
+
+
+{# Statements that bring a table from what it says to what it should say, writing what differs. #}
+{% macro online_delta(table, columns, is_full) %}
+    {% set relation = online_relation(table.name) %}
+    {% set selected = 'select selected.* from (' ~ table.rows ~ ') as selected' %}
+    {% set same_key, same_row = [], [] %}
+    {% for column in table.key %}
+        {% do same_key.append('selected.' ~ column ~ ' = standing.' ~ column) %}
+    {% endfor %}
+    {% for column in columns if column not in table.key %}
+        {% do same_row.append('selected.' ~ column ~ ' is not distinct from standing.' ~ column) %}
+    {% endfor %}
+    {% set scope = 'true' %}
+    {% if not is_full and table.scope %}
+        {% set column, in_scope = table.scope %}
+        {% set selected = selected ~ ' where selected.' ~ column ~ ' in (' ~ in_scope ~ ')' %}
+        {% set scope = 'standing.' ~ column ~ ' in (' ~ in_scope ~ ')' %}
+    {% elif not is_full and table.since %}
+        {% set column, bound = table.since %}
+        {% set selected = selected ~ ' where selected.' ~ column ~ ' >= ' ~ bound %}
+    {% endif %}
+    {% set statements = [] %}
+    {% if is_full or not table.since %}
+        {% do statements.append(
+            'delete from ' ~ relation ~ ' as standing where ' ~ scope
+            ~ ' and not exists (select 1 from (' ~ selected ~ ') as selected where '
+            ~ (same_key + same_row) | join(' and ') ~ ')'
+        ) %}
+    {% endif %}
+    {% do statements.append(
+        'insert into ' ~ relation ~ ' (' ~ columns | join(', ') ~ ') select ' ~ columns | join(', ')
+        ~ ' from (' ~ selected ~ ') as selected where not exists (select 1 from ' ~ relation
+        ~ ' as standing where ' ~ same_key | join(' and ') ~ ')'
+    ) %}
+    {{ return(statements) }}
+{% endmacro %}
