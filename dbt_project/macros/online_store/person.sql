@@ -221,6 +221,7 @@ set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan s
 declare
     from_xid xid8;
     from_day timestamptz;
+    from_run bigint;
     is_published_today boolean;
     wanted record;
     known record;
@@ -230,6 +231,7 @@ declare
     facts decide.live_facts;
 begin
     select
+        watermark.to_xid,
         watermark.to_xid::text::xid8,
         least(
             watermark.pending_from,
@@ -239,8 +241,8 @@ begin
                 where late.xid >= watermark.to_xid::text::xid8
             )
         ),
-        {{ day_of('watermark.as_of') }} = {{ day_of('as_of') }}
-    into from_xid, from_day, is_published_today
+        {{ day_of('watermark.as_of') }} = {{ day_of('profile_now.as_of') }}
+    into from_run, from_xid, from_day, is_published_today
     from decide.watermark;
     is_degraded := not with_pending;
     if not with_pending then
@@ -262,6 +264,39 @@ begin
                 wanted_profile_id is not null
                 and roots.profile_id = wanted_profile_id
                 and roots.identifier_key = roots.root_key
+            union all
+            select
+                roots.identifier_type as kind,
+                roots.identifier_value as value,
+                -successors.run as trust
+            from (
+                with recursive followed as (
+                    select
+                        changes.profile_id,
+                        changes.run
+                    from unify.profile_changes as changes
+                    where changes.old_profile_id = wanted_profile_id and changes.run <= from_run
+                    union
+                    select
+                        changes.profile_id,
+                        changes.run
+                    from followed
+                    inner join unify.profile_changes as changes
+                        on followed.profile_id = changes.old_profile_id
+                    where changes.run > followed.run and changes.run <= from_run
+                )
+
+                select * from followed
+            ) as successors
+            inner join decide.identifiers as roots
+                on
+                    successors.profile_id = roots.profile_id
+                    and roots.identifier_key = roots.root_key
+            where
+                wanted_profile_id is not null
+                and not exists (
+                    select from decide.profiles as standing where standing.profile_id = wanted_profile_id
+                )
             {%- for identifier in carried_identifiers() %}
             union all
             select
