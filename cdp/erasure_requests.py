@@ -12,7 +12,7 @@ from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from cdp.errors import UserError
-from ingest.event import e164
+from cdp.phone_numbers import e164
 
 Mode = Literal["delete", "suppress", "both"]
 Identifier = tuple[str, str]  # type and value, as unify.identifiers has them

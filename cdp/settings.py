@@ -155,6 +155,10 @@ class Settings(BaseSettings):
         ge=10,
         description="How long a statement of the read side may take before its request gets 503.",
     )
+    degraded_decisions: bool = Field(
+        default=False,
+        description="Answer POST /decide from the batch, marked degraded, when it takes too long.",
+    )
     max_decision_bytes: int = Field(
         default=64 * 1024, ge=1024, description="Largest body of POST /decide, in bytes."
     )

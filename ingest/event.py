@@ -1,6 +1,5 @@
 """From one Segment-shaped JSON object to the row that lands in raw.events."""
 
-import functools
 import re
 import uuid
 from datetime import datetime
@@ -8,8 +7,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
-import phonenumbers
 
+from cdp.phone_numbers import e164
 from ingest.arrival import Receipt, Rules
 from ingest.rejection import RejectionError, quote
 from ingest.times import occurred, read_instant
@@ -211,20 +210,6 @@ def _first_text(people: tuple[dict[str, Any] | None, ...], name: str) -> str | N
         if isinstance(value, str) and (text := value.strip()):
             return text
     return None
-
-
-@functools.lru_cache(maxsize=10_000)
-def e164(number: str) -> str:
-    """The number in E.164 where it names its country and is possible, else as it was sent."""
-    if len(number) > 64:
-        return number
-    try:
-        parsed = phonenumbers.parse(number, None)
-    except phonenumbers.NumberParseException:
-        return number
-    if not phonenumbers.is_possible_number(parsed):
-        return number
-    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 
 
 def _kind(value: Any) -> str:

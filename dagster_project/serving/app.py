@@ -12,18 +12,28 @@ from dagster_project.console.app import Console
 from dagster_project.serving.audience_definitions import audience_definition_routes
 from dagster_project.serving.audiences import audience_routes
 from dagster_project.serving.database import Database
-from dagster_project.serving.decide import Decider, decide_routes
+from dagster_project.serving.decide import Clock, Decider, decide_routes, utc_now
 from dagster_project.serving.decision_log import DecisionLog
 from dagster_project.serving.erasures import erasure_routes
 from dagster_project.serving.errors import answer_errors, json_response
 from dagster_project.serving.export import export_routes
+from dagster_project.serving.metrics import Metrics
 from dagster_project.serving.profiles import profile_routes
+from dagster_project.serving.rulebook import Rulebooks
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Build the application. It starts whether the database is there or not."""
+def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
+    """Build the application. It starts whether the database is there or not.
+
+    `clock` says for which instant it answers.
+    """
     database = Database(settings)
-    decision_log = DecisionLog(database, settings.decision_log_rows)
+    metrics = Metrics()
+    decision_log = DecisionLog(database, settings.decision_log_rows, metrics)
+    rulebooks = Rulebooks(database)
+    decider = Decider(
+        rulebooks, decision_log, metrics, clock=clock, may_degrade=settings.degraded_decisions
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -56,8 +66,14 @@ def create_app(settings: Settings) -> FastAPI:
         await database.row("select 1 as answer")
         return json_response({"status": "ready", "decisions_lost": decision_log.lost})
 
-    app.include_router(decide_routes(settings, Decider(database, decision_log)))
-    app.include_router(profile_routes(database))
+    @app.get("/metrics")
+    async def exposition() -> Response:
+        """What the read side counts, in Prometheus' text format."""
+        metrics.decisions_waiting.set(decision_log.waiting)
+        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    app.include_router(decide_routes(settings, decider))
+    app.include_router(profile_routes(database, rulebooks, clock))
     app.include_router(erasure_routes(settings, database))
     app.include_router(export_routes(database))
     app.include_router(audience_routes(database))

@@ -15,7 +15,13 @@ from dagster_project.serving.errors import RequestError, unavailable
 
 # dbt swaps a table by renaming: a statement that was looking its name up can miss it once, and one
 # that was prepared before can find columns of another type.
-REPLACED = (errors.UndefinedTable, errors.UndefinedColumn, errors.FeatureNotSupported)
+REPLACED = (
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+    errors.UndefinedObject,
+    errors.FeatureNotSupported,
+)
 WAIT_SECONDS = 2.0
 Row = dict[str, Any]
 

@@ -1,6 +1,8 @@
 """POST /decide: which experience, and on what evidence."""
 
+import hashlib
 import uuid
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,85 +12,133 @@ from starlette.responses import Response
 
 from cdp.settings import Settings
 from dagster_project.serving.body import read_json
-from dagster_project.serving.database import Database, Row
+from dagster_project.serving.database import Row
 from dagster_project.serving.decision_log import Decision, DecisionLog
-from dagster_project.serving.decision_rules import DecisionRules, load_decision_rules
-from dagster_project.serving.errors import bad_request, json_response, unavailable
-from dagster_project.serving.identity import normal_email, normal_id
+from dagster_project.serving.errors import RequestError, bad_request, json_response
+from dagster_project.serving.identity import Identifiers, identifiers
+from dagster_project.serving.metrics import Metrics
+from dagster_project.serving.rulebook import Rulebook, Rulebooks
 
 # As ingest takes them: a number is its text, white space around does not count, empty is absent.
 Identifier = Annotated[str, msgspec.Meta(max_length=512)] | int
+Text = Annotated[str, msgspec.Meta(max_length=512)]
+Clock = Callable[[], datetime]
 
 
 class DecideRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Who, by any identifiers that are known, and in which situation."""
+    """Who, by any identifiers that are known, and in which situation or situations."""
 
     user_id: Identifier | None = None
-    email: Annotated[str, msgspec.Meta(max_length=512)] | None = None
+    email: Text | None = None
+    phone: Text | None = None
     anonymous_id: Identifier | None = None
     profile_id: uuid.UUID | None = None
     context: dict[str, Any] | None = None
+    contexts: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1, max_length=100)] | None = (
+        None
+    )
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Decider:
-    """Decides with the rules as they are stored now."""
+    """Decides with the rules as they are stored now, on what is known now.
 
-    def __init__(self, database: Database, decision_log: DecisionLog) -> None:
-        self._database = database
+    Where `may_degrade`, an answer that takes too long is given from the batch alone and says so.
+    """
+
+    def __init__(
+        self,
+        rulebooks: Rulebooks,
+        decision_log: DecisionLog,
+        metrics: Metrics,
+        *,
+        clock: Clock = utc_now,
+        may_degrade: bool = False,
+    ) -> None:
+        self._rulebooks = rulebooks
         self._log = decision_log
-        self._rules: DecisionRules | None = None
+        self._metrics = metrics
+        self._clock = clock
+        self._may_degrade = may_degrade
 
-    async def decide(self, asked: DecideRequest) -> dict[str, Any]:
-        """The answer to one request. Raises RequestError (503) while it cannot be told."""
-        context = msgspec.json.encode(asked.context or {}).decode()
-        rules, found = await self._ask(asked, context)
-        rule = rules.rules[found["holds"].index(True)]
+    async def decide(
+        self, who: Identifiers, contexts: Sequence[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """One answer per context. Raises RequestError (503) while it cannot be told."""
+        encoded = [msgspec.json.encode(context).decode() for context in contexts]
+        parameters = [*who.parameters(), self._clock(), True, f"[{','.join(encoded)}]"]
+        try:
+            book, rows = await self._rulebooks.ask("decision_statement", parameters)
+        except RequestError as error:
+            if not self._may_degrade or error.code != "database_slow":
+                raise
+            parameters[6] = False
+            book, rows = await self._rulebooks.ask("decision_statement", parameters)
+        return [
+            self._answer(book, who, found, context)
+            for found, context in zip(rows, encoded, strict=True)
+        ]
+
+    def _answer(self, book: Rulebook, who: Identifiers, found: Row, context: str) -> dict[str, Any]:
+        held = book.sources.decision_rules[found["holds"].index(True)]
+        campaign = book.sources.campaign_rules[found["campaigns_hold"].index(True)]
+        is_holdout = is_held_out(
+            held.rule_key, who.subject(found["profile_id"]), held.holdout_percent or 0
+        )
+        given = book.sources.decision_rules[-1] if is_holdout else held
         decided = Decision(
             decision_id=uuid.uuid4(),
             profile_id=found["profile_id"],
-            experience=rule.experience,
-            rule_key=rule.rule_key,
+            experience=given.experience,
+            rule_key=held.rule_key,
             audience_keys=found["audience_keys"],
             context=context,
-            rule_version=rules.version,
+            is_holdout=is_holdout,
+            rule_version=book.version,
             decided_at=datetime.now(UTC),
+            campaign=campaign.campaign,
+            is_degraded=found["is_degraded"],
         )
         self._log.add(decided)
+        self._metrics.count_decision(given.experience, found["is_degraded"])
         return {
             "decision_id": decided.decision_id,
-            "experience": rule.experience,
-            "offer": rule.offer,
-            "reason": rule.reason,
-            "rule": rule.rule_key,
+            "experience": given.experience,
+            "offer": given.offer,
+            "reason": given.reason,
+            "rule": held.rule_key,
+            "is_holdout": is_holdout,
+            "campaign": campaign.campaign,
             "audiences": found["audience_keys"],
             "profile": _profile(found),
-            "signals": _signals(rules, found),
+            "signals": _signals(book, found),
             "as_of": found["as_of"],
-            "versions": {"rules": rules.version, "audiences": found["audience_versions"]},
+            "degraded": found["is_degraded"],
+            "versions": {
+                "rules": book.version,
+                "audiences": {
+                    key: book.audience_versions[key]
+                    for key in found["audience_keys"]
+                    if key in book.audience_versions
+                },
+                "batch_as_of": found["batch_as_of"],
+            },
         }
 
-    async def _ask(self, asked: DecideRequest, context: str) -> tuple[DecisionRules, Row]:
-        """The rules and what the statement found with them; the rules are read again if changed."""
-        parameters = [
-            asked.profile_id,
-            normal_id(asked.user_id),
-            normal_email(asked.email),
-            normal_id(asked.anonymous_id),
-            context,
-        ]
-        rules = self._rules or await self._reload()
-        for _attempt in range(3):
-            found = await self._database.row(rules.statement, parameters)
-            if found is None:
-                raise unavailable("not_built", "No run has ended yet; run `cdp refresh`.")
-            if found["stored_at"] == rules.stored_at:
-                return rules, found
-            rules = await self._reload()
-        raise unavailable("rules_changing", "The decision rules are being replaced; try again.")
 
-    async def _reload(self) -> DecisionRules:
-        self._rules = await load_decision_rules(self._database)
-        return self._rules
+def is_held_out(rule_key: str, subject: str, percent: float) -> bool:
+    """Whether a rule keeps somebody out: for ever the same, and independent between rules.
+
+    The same draw as `{"$bucket": {"split": "holdout:<rule_key>", "from": 0, "to": percent}}`.
+    """
+    if not percent:
+        return False
+    text = f"holdout:{rule_key}:{subject}"
+    digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    return int(digest[:8], 16) % 10_000 < percent * 100
 
 
 def _profile(found: Row) -> dict[str, Any] | None:
@@ -97,9 +147,9 @@ def _profile(found: Row) -> dict[str, Any] | None:
     return {"profile_id": found["profile_id"], **found["profile"]}
 
 
-def _signals(rules: DecisionRules, found: Row) -> dict[str, list[dict[str, Any]]]:
+def _signals(book: Rulebook, found: Row) -> dict[str, list[dict[str, Any]]]:
     sides: dict[str, list[dict[str, Any]]] = {"warehouse": [], "session": []}
-    told = zip(rules.signals, found["signals_held"], found["signal_values"], strict=True)
+    told = zip(book.signals, found["signals_held"], found["signal_values"], strict=True)
     for signal, is_held, value in told:
         sides[signal.side].append(
             {
@@ -120,11 +170,25 @@ def decide_routes(settings: Settings, decider: Decider) -> APIRouter:
 
     @router.post("/decide", openapi_extra={"requestBody": body})
     async def decide(request: Request) -> Response:
-        """Choose an experience for whoever these identifiers name, in this context."""
+        """Choose an experience for whoever these identifiers name, in this context.
+
+        With `contexts`, a list of up to 100, the answer is `decisions`, one for each.
+        """
         asked = await read_json(request, DecideRequest, settings.max_decision_bytes)
-        given = (normal_id(asked.user_id), asked.email, normal_id(asked.anonymous_id))
-        if not any(given) and asked.profile_id is None:
-            raise bad_request("Give user_id, email, anonymous_id or profile_id.")
-        return json_response(await decider.decide(asked))
+        who = identifiers(
+            profile_id=asked.profile_id,
+            user_id=asked.user_id,
+            email=asked.email,
+            phone=asked.phone,
+            anonymous_id=asked.anonymous_id,
+        )
+        if not who.are_given:
+            raise bad_request("Give user_id, email, phone, anonymous_id or profile_id.")
+        if asked.contexts is None:
+            [decision] = await decider.decide(who, [asked.context or {}])
+            return json_response(decision)
+        if asked.context is not None:
+            raise bad_request("Give context or contexts, not both.", "contexts")
+        return json_response({"decisions": await decider.decide(who, asked.contexts)})
 
     return router

@@ -11,6 +11,7 @@ import psycopg
 
 from dagster_project.serving.database import Database
 from dagster_project.serving.errors import RequestError
+from dagster_project.serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
 GROUP_ROWS = 500
@@ -19,8 +20,9 @@ PAUSE_SECONDS = 1.0
 # Again after a commit whose answer was lost, it changes nothing.
 INSERT = """
 insert into decide.decisions (
-    decision_id, profile_id, experience, rule_key, audience_keys, context, rule_version, decided_at
-) values (%s, %s, %s, %s, %s, %s, %s, %s)
+    decision_id, profile_id, experience, rule_key, audience_keys, context, is_holdout, rule_version,
+    decided_at, campaign, is_degraded
+) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 on conflict (decision_id) do nothing
 """
 
@@ -34,8 +36,11 @@ class Decision(NamedTuple):
     rule_key: str
     audience_keys: Sequence[str]
     context: str
+    is_holdout: bool
     rule_version: str
     decided_at: datetime
+    campaign: str
+    is_degraded: bool
 
 
 class DecisionLog:
@@ -45,11 +50,16 @@ class DecisionLog:
     `lost` and said in the log.
     """
 
-    def __init__(self, database: Database, max_waiting: int) -> None:
+    def __init__(self, database: Database, max_waiting: int, metrics: Metrics) -> None:
         self.lost = 0
+        self._metrics = metrics
         self._database = database
         self._waiting: asyncio.Queue[Decision] = asyncio.Queue(max_waiting)
         self._writer: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        return self._waiting.qsize()
 
     def start(self) -> None:
         self._writer = asyncio.create_task(self._write_groups())
@@ -109,4 +119,5 @@ class DecisionLog:
 
     def _lose(self, count: int, why: str) -> None:
         self.lost += count
+        self._metrics.decisions_lost.inc(count)
         log.error("Lost %s decisions of the log (%s in all): %s", count, self.lost, why)

@@ -1,6 +1,13 @@
-"""Finding a profile by what a caller knows of it."""
+"""Who a caller asks about: identifiers, read as ingest reads them."""
 
-# Parameters $1 to $4: profile_id, user_id, email, anonymous_id, each null when not given. The
+import hashlib
+import uuid
+from dataclasses import dataclass
+
+from cdp.phone_numbers import e164
+
+
+# The profile as of the last refresh, for what is recorded or listed about it. $1 to $4: profile_id, user_id, email, anonymous_id, each null when not given. The
 # strongest that is known wins, an id over an e-mail over a browser. A profile id that was merged,
 # split or renamed leads to what became of it; later runs only, so that the walk ends.
 IDENTIFIED = """
@@ -50,6 +57,59 @@ IDENTIFIED = """
 """
 
 
+@dataclass(frozen=True)
+class Identifiers:
+    """What is known of somebody, each as it is stored, None when not given.
+
+    `profile_id` may be one from before a merge, split or rename.
+    """
+
+    profile_id: uuid.UUID | None = None
+    user_id: str | None = None
+    email: str | None = None
+    phone: str | None = None
+    anonymous_id: str | None = None
+
+    @property
+    def are_given(self) -> bool:
+        return any(self.parameters())
+
+    def parameters(self) -> list[object]:
+        """The first five parameters of decide.profile_now."""
+        return [self.profile_id, self.user_id, self.email, self.phone, self.anonymous_id]
+
+    def subject(self, profile_id: str | None) -> str:
+        """What splits by hash are drawn from: the profile, or the one that the strongest
+        identifier will name once somebody unknown has been seen.
+        """
+        if profile_id:
+            return profile_id
+        kinds = ("user_id", "email", "phone", "anonymous_id")
+        known = ((kind, value) for kind in kinds if (value := getattr(self, kind)))
+        kind, value = next(known, ("profile_id", str(self.profile_id)))
+        digest = hashlib.md5(f"{kind}:{value}".encode(), usedforsecurity=False)
+        return str(uuid.UUID(digest.hexdigest()))
+
+
+def identifiers(
+    *,
+    profile_id: uuid.UUID | None = None,
+    user_id: str | int | None = None,
+    email: str | None = None,
+    phone: str | None = None,
+    anonymous_id: str | int | None = None,
+) -> Identifiers:
+    """As they are stored: trimmed, numbers as text, e-mail in lower case, phone in E.164."""
+    trimmed_phone = normal_id(phone)
+    return Identifiers(
+        profile_id=profile_id,
+        user_id=normal_id(user_id),
+        email=normal_email(email),
+        phone=e164(trimmed_phone) if trimmed_phone else None,
+        anonymous_id=normal_id(anonymous_id),
+    )
+
+
 def normal_id(value: str | int | None) -> str | None:
     """As ingest lands it: a number as its text, trimmed; empty is absent."""
     return str(value).strip() or None if value is not None else None
@@ -57,4 +117,4 @@ def normal_id(value: str | int | None) -> str | None:
 
 def normal_email(email: str | None) -> str | None:
     """As ingest lands it: trimmed and lower-cased."""
-    return email.strip().lower() if email else None
+    return (email.strip().lower() or None) if email else None

@@ -1,71 +1,97 @@
-"""GET /profiles and /profiles/{id}: what is known of somebody, as of the last refresh."""
+"""GET /profiles and what hangs on one: what is known of somebody now."""
 
+import base64
+from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
+import msgspec
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from cdp.audience_rules import profile_attribute_kinds
-from dagster_project.serving.database import Database
+from dagster_project.serving.database import Database, Row
 from dagster_project.serving.errors import bad_request, json_response, not_found
-from dagster_project.serving.identity import IDENTIFIED, normal_email
+from dagster_project.serving.identity import Identifiers, identifiers
+from dagster_project.serving.overlay import COLUMNS, events_cte, person_ctes
+from dagster_project.serving.rulebook import Rulebooks
 
+Clock = Callable[[], datetime]
 Text = Annotated[str | None, Query(max_length=512)]
-COLUMNS = ", ".join(f"profiles.{name}" for name in ("profile_id", *profile_attribute_kinds()))
+Cursor = Annotated[str | None, Query(max_length=200)]
+Page = Annotated[int, Query(ge=1, le=1000)]
 
-WITH_IDENTIFIER = """
-inner join unify.identifiers as {kind}s
-    on
-        profiles.profile_id = {kind}s.profile_id
-        and {kind}s.identifier_type = '{kind}'
-        and {kind}s.identifier_value = ${number}
-"""
-IN_AUDIENCE = """
-inner join segment.audience_members as members on profiles.profile_id = members.profile_id
-inner join segment.audiences
-    on members.audience_id = audiences.audience_id and audiences.audience_key = ${number}
-"""
-ONE = f"""
-with identified as ({IDENTIFIED})
+# $1 is where the page begins, $2 its size, $3 the instant, $4 an audience. A profile that has
+# become part of another one is shown in the place of that one only.
+PEOPLE = """
+with listed as (
+    {listed}
+    order by profiles.profile_id
+    limit $2
+)
 
 select
-    {COLUMNS},
-    (
-        select coalesce(
-            jsonb_agg(
-                jsonb_build_object(
-                    'identifier_type', identifiers.identifier_type,
-                    'identifier_value', identifiers.identifier_value,
-                    'first_seen_at', identifiers.first_seen_at
-                )
-                order by identifiers.identifier_type, identifiers.identifier_value
-            ),
-            '[]'
-        )
-        from unify.identifiers
-        where identifiers.profile_id = profiles.profile_id
-    ) as identifiers,
-    (
-        select coalesce(
-            jsonb_agg(
-                jsonb_build_object(
-                    'audience_key', audiences.audience_key, 'added_at', members.added_at
-                )
-                order by audiences.audience_key
-            ),
-            '[]'
-        )
-        from segment.audience_members as members
-        inner join segment.audiences on members.audience_id = audiences.audience_id
-        where members.profile_id = profiles.profile_id
-    ) as audiences
-from identified
-inner join unify.profiles on identified.profile_id = profiles.profile_id
-"""  # noqa: S608 - both parts are constants
+    listed.profile_id as place,
+    {columns}
+from listed
+left join lateral decide.profile_now(
+    listed.profile_id, null, null, null, null, $3::timestamptz
+) as now on (now.profile).profile_id = listed.profile_id
+order by listed.profile_id
+"""
+EVERYBODY = """
+    select profiles.profile_id
+    from decide.profiles
+    where ($1::uuid is null or profiles.profile_id > $1) and $4::text is null"""
+MEMBERS = """
+    select profiles.profile_id
+    from segment.audiences
+    inner join segment.audience_members as profiles on audiences.audience_id = profiles.audience_id
+    where audiences.audience_key = $4::text and ($1::uuid is null or profiles.profile_id > $1)"""
+
+EVENT_COLUMNS = (
+    "event_id",
+    "message_id",
+    "type",
+    "event_type",
+    "user_id",
+    "anonymous_id",
+    "email",
+    "properties",
+    "context",
+    "occurred_at",
+    "received_at",
+    "source",
+)
 
 
-def profile_routes(database: Database) -> APIRouter:
+# $8 and $9 are where the page begins, $10 its size: newest first.
+EVENTS = f"""
+with {person_ctes()}{events_cte(EVENT_COLUMNS)}
+page as (
+    select person_events.*
+    from person_events
+    where
+        ($11::text is null or person_events.event_type = $11)
+        and (
+            $8::timestamptz is null
+            or (person_events.occurred_at, person_events.event_id) < ($8::timestamptz, $9::uuid)
+        )
+    order by person_events.occurred_at desc, person_events.event_id desc
+    limit $10
+)
+
+select
+    profiles.profile_id as owner_id,
+    page.*
+from profiles
+left join page on true
+where profiles.profile_id is not null
+order by page.occurred_at desc, page.event_id desc
+"""  # noqa: S608 - constants
+
+
+def profile_routes(database: Database, rulebooks: Rulebooks, clock: Clock) -> APIRouter:
     router = APIRouter()
 
     @router.get("/profiles")
@@ -73,40 +99,100 @@ def profile_routes(database: Database) -> APIRouter:
         *,
         email: Text = None,
         user_id: Text = None,
+        phone: Text = None,
         anonymous_id: Text = None,
         audience: Text = None,
         cursor: UUID | None = None,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+        limit: Page = 50,
     ) -> Response:
-        """Profiles by id, page by page: `next_cursor` of one page is the `cursor` of the next."""
-        filters = {"email": normal_email(email), "user_id": user_id, "anonymous_id": anonymous_id}
-        parameters: list[object] = [cursor, limit]
-        joins = ""
-        for kind, value in filters.items():
-            if value is not None:
-                parameters.append(_plain(value, kind))
-                joins += WITH_IDENTIFIER.format(kind=kind, number=len(parameters))
-        if audience is not None:
-            parameters.append(_plain(audience, "audience"))
-            joins += IN_AUDIENCE.format(number=len(parameters))
-        statement = (
-            f"select {COLUMNS} from unify.profiles{joins}"  # noqa: S608 - values are parameters
-            " where $1::uuid is null or profiles.profile_id > $1"
-            " order by profiles.profile_id limit $2"
+        """Profiles by id, page by page: `next_cursor` of one page is the `cursor` of the next.
+
+        With identifiers, the one profile that all of them name. A page of an audience lists who
+        belonged at the last refresh, each as of now.
+        """
+        given = {"email": email, "user_id": user_id, "phone": phone, "anonymous_id": anonymous_id}
+        named = {kind: _plain(text, kind) for kind, text in given.items() if text is not None}
+        key = None if audience is None else _plain(audience, "audience")
+        if named:
+            found = await _named(named, key)
+            return json_response({"profiles": found, "next_cursor": None})
+        listed = EVERYBODY if key is None else MEMBERS
+        statement = PEOPLE.format(
+            listed=listed, columns=", ".join(f"(now.profile).{name}" for name in COLUMNS)
         )
-        found = await database.rows(statement, parameters)
-        next_cursor = found[-1]["profile_id"] if len(found) == limit else None
+        rows = await database.rows(statement, [cursor, limit, clock(), key])
+        next_cursor = rows[-1]["place"] if len(rows) == limit else None
+        found = [
+            {name: row[name] for name in COLUMNS} for row in rows if row["profile_id"] is not None
+        ]
         return json_response({"profiles": found, "next_cursor": next_cursor})
+
+    async def _named(named: dict[str, str], audience: str | None) -> list[Row]:
+        """The profile that every one of the identifiers names, if they agree on one."""
+        found: dict[UUID, Row] = {}
+        for kind, value in named.items():
+            row = await _one(identifiers(**{kind: value}))  # type: ignore[arg-type]
+            if row is None:
+                return []
+            found[row["profile_id"]] = row
+        [row, *others] = found.values()
+        keys = [each["audience_key"] for each in row["audiences"]]
+        if others or (audience is not None and audience not in keys):
+            return []
+        return [{name: row[name] for name in COLUMNS}]
+
+    async def _one(who: Identifiers) -> Row | None:
+        _book, rows = await rulebooks.ask("profile_statement", [*who.parameters(), clock(), True])
+        return rows[0] if rows else None
 
     @router.get("/profiles/{profile_id}")
     async def profile(profile_id: UUID) -> Response:
         """One profile with its identifiers and audiences. An id from before a merge still works."""
-        found = await database.row(ONE, [profile_id, None, None, None])
+        found = await _one(identifiers(profile_id=profile_id))
         if found is None:
             raise not_found(f"No profile has the id {profile_id}.")
-        return json_response(found)
+        return json_response({name: value for name, value in found.items() if name != "stored_at"})
+
+    @router.get("/profiles/{profile_id}/events")
+    async def events(
+        profile_id: UUID,
+        event_type: Text = None,
+        cursor: Cursor = None,
+        limit: Page = 100,
+    ) -> Response:
+        """The events of a profile, newest first: `next_cursor` is the `cursor` of the next page."""
+        kind = None if event_type is None else _plain(event_type, "event_type")
+        place = _place(cursor) if cursor else (None, None)
+        parameters = [*identifiers(profile_id=profile_id).parameters(), clock(), True]
+        rows = await database.rows(EVENTS, [*parameters, *place, limit, kind])
+        if not rows:
+            raise not_found(f"No profile has the id {profile_id}.")
+        found = [
+            {name: row[name] for name in EVENT_COLUMNS}
+            for row in rows
+            if row["event_id"] is not None
+        ]
+        content = {
+            "profile_id": rows[0]["owner_id"],
+            "events": found,
+            "next_cursor": _cursor(found[-1]) if len(found) == limit else None,
+        }
+        return json_response(content)
 
     return router
+
+
+def _cursor(row: Row) -> str:
+    place = msgspec.json.encode([row["occurred_at"], row["event_id"]])
+    return base64.urlsafe_b64encode(place).decode()
+
+
+def _place(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        place = base64.urlsafe_b64decode(cursor.encode())
+        return msgspec.json.decode(place, type=tuple[datetime, UUID])
+    except (ValueError, msgspec.MsgspecError):
+        raise bad_request("Give the next_cursor of the page before.", "cursor") from None
 
 
 def _plain(text: str, name: str) -> str:

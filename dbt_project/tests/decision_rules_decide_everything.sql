@@ -1,11 +1,13 @@
--- No decision rule has a mistake, and the last one always holds, so that every request gets an answer.
-{%- set rules = rows_of('rule_key, condition', ref('decision_rules'), 'priority') %}
+-- No decision or campaign rule has a mistake, and the last one always holds, so that every request gets
+-- an answer.
 {%- set audiences = rows_of('audience_key', ref('audience_catalog'), 'audience_key') %}
 select
     cast(null as {{ dbt.type_string() }}) as rule_key,
     cast(null as {{ dbt.type_string() }}) as path,
     cast(null as {{ dbt.type_string() }}) as message
 where false
+{%- for seed in [ref('decision_rules'), ref('campaign_rules')] %}
+{%- set rules = rows_of('rule_key, condition', seed, 'priority') %}
 {%- for rule in rules %}
 {%- set errors = compile_decision_rule(
     rule.condition, audiences | map(attribute='audience_key') | list, as_of()
@@ -18,4 +20,5 @@ select {{ text_literal(rule.rule_key) }}, {{ text_literal(error.path) }}, {{ tex
 union all
 select {{ text_literal(rule.rule_key) }}, '', 'the last rule may not have a condition'
 {%- endif %}
+{%- endfor %}
 {%- endfor %}

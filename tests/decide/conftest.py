@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 from cdp.postgres import EmbeddedPostgres
 from cdp.settings import Settings
 from dagster_project.serving.app import create_app
+from dagster_project.serving.decide import Clock
 from tests.warehouse import build, land
 
 AS_OF = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -58,9 +59,11 @@ def serving_settings(url: str, **chosen: Any) -> Settings:
 
 
 @asynccontextmanager
-async def serving(url: str, **chosen: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the read side, started and stopped with the block."""
-    app = create_app(serving_settings(url, **chosen))
+async def serving(
+    url: str, clock: Clock = lambda: AS_OF, **chosen: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the read side, started and stopped with the block, that answers for AS_OF."""
+    app = create_app(serving_settings(url, **chosen), clock)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),

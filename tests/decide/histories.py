@@ -36,9 +36,7 @@ def _world(chance: random.Random, world: int, event_count: int) -> Iterator[dict
     now = FIRST_RECEIVED
     size = chance.choice([2, 4, 8])
     for number in range(event_count):
-        now = min(
-            now + timedelta(minutes=chance.choice([1, 10, 29, 30, 31, 300, 4000])), AS_OF
-        )
+        now = min(now + timedelta(minutes=chance.choice([1, 10, 29, 30, 31, 300, 4000])), AS_OF)
         yield _event(chance, world, number, size, now)
 
 
@@ -46,7 +44,8 @@ def _event(
     chance: random.Random, world: int, number: int, size: int, received_at: datetime
 ) -> dict[str, Any]:
     repeated = chance.random() < 0.08
-    late = chance.choice([timedelta(0), timedelta(minutes=chance.randrange(90)), timedelta(days=40)])
+    minutes = timedelta(minutes=chance.randrange(90))
+    late = chance.choice([timedelta(0), minutes, timedelta(days=40)])
     event: dict[str, Any] = {
         "messageId": f"w{world}-{chance.randrange(number + 1) if repeated else number}",
         "receivedAt": received_at.isoformat(),

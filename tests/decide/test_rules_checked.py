@@ -10,7 +10,7 @@ from tests.warehouse import BuildError, build, land
 def test_a_wrong_rule_and_a_last_rule_with_a_condition_fail_the_check(database: str) -> None:
     with psycopg.connect(database) as connection:
         land(connection, [order("ada", 1, 1)])
-    build(database, select="+decision_rules +audience_catalog", as_of=AS_OF)
+    build(database, select="+decision_rules +campaign_rules +audience_catalog", as_of=AS_OF)
     check = "decision_rules_decide_everything"
     assert build(database, select=check, command="test") == {check: "pass"}
     with psycopg.connect(database) as connection:

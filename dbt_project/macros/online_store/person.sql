@@ -197,6 +197,7 @@ end $$
         is_degraded  not exact: more identifiers than can be walked, or asked not to look at what is pending
         anchor_ids   null on the path batch, where the store's anchors of the profile are meant
         pending      the person's events that are not in the store yet
+        identifiers  a JSON list; null on the path batch, where the store's are meant
 #}
 {% macro profile_now_sql() %}
 create or replace function decide.profile_now(
@@ -213,7 +214,8 @@ create or replace function decide.profile_now(
     path text,
     is_degraded boolean,
     anchor_ids uuid[],
-    pending decide.pending_event[]
+    pending decide.pending_event[],
+    identifiers jsonb
 )
 language plpgsql stable security definer rows 1
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off as $$
@@ -352,6 +354,7 @@ begin
         profile := decide.live_profile(facts, as_of);
         anchor_ids := coalesce(facts.anchor_ids, '{}');
         pending := facts.pending;
+        identifiers := {{ listed_nodes('facts.nodes') }};
         return next;
         return;
     end loop;
@@ -363,11 +366,36 @@ begin
         profile := decide.live_profile(facts, as_of);
         anchor_ids := coalesce(facts.anchor_ids, '{}');
         pending := facts.pending;
+        identifiers := {{ listed_nodes('facts.nodes') }};
         return next;
         return;
     end loop;
 end $$
 {% endmacro %}
+
+
+{# Nodes as JSON, in the order that a reader expects. #}
+{% macro listed_nodes(nodes) -%}
+    (
+            select
+                jsonb_agg(
+                    jsonb_build_object(
+                        'identifier_type', node.identifier_type,
+                        'identifier_value', node.identifier_value,
+                        'first_seen_at', least(
+                            (
+                                select known.first_seen_at
+                                from decide.identifiers as known
+                                where known.identifier_key = node.identifier_key
+                            ),
+                            (select min(landed.occurred_at) from unnest(node.pending) as landed)
+                        )
+                    )
+                    order by node.identifier_type, node.identifier_value
+                )
+            from unnest({{ nodes }}) as node
+        )
+{%- endmacro %}
 
 
 {# Whether no pending row, duplicates included, carries an identifier of a component. #}
