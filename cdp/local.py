@@ -1,7 +1,8 @@
 """Both HTTP sides on one port, for one machine. In production each is a service of its own.
 
 `python -m cdp.local` serves them. The write side's addresses go to it, everything else to the read
-side; `/health` says which database this is, and `/ready` is ready when both sides are.
+side; `/health` says which database this is, `/ready` is ready when both sides are, and `/metrics`
+has what both count.
 """
 
 import contextlib
@@ -13,13 +14,14 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 import dagster_project.serving.app
 import ingest.app
 from cdp.service import instance_name
-from cdp.settings import Settings, load_settings
+from cdp.settings import Settings, SettingsError, load_settings
+from dagster_project.serving.access import check_tokens
 from ingest.logs import configure_logging
 from ingest.server import keep_imported, serve
 
@@ -38,6 +40,7 @@ class BothSides:
             routes=[
                 Route("/health", self._health),
                 Route("/ready", self._ready),
+                Route("/metrics", self._metrics),
                 Mount("/", self.read_side),
             ],
             lifespan=self._lifespan,
@@ -45,9 +48,7 @@ class BothSides:
         self._instance = instance_name(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_write = scope["type"] == "http" and (
-            ingest.app.serves(scope["path"]) or scope["path"] == "/metrics"
-        )
+        is_write = scope["type"] == "http" and ingest.app.serves(scope["path"])
         await (self.write_side if is_write else self.shared)(scope, receive, send)
 
     @contextlib.asynccontextmanager
@@ -60,6 +61,12 @@ class BothSides:
 
     async def _health(self, _request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok", "instance": self._instance})
+
+    async def _metrics(self, _request: Request) -> Response:
+        metrics = self.write_side.state.metrics
+        metrics.queue_events.set(self.write_side.state.writer.held_events)
+        both = metrics.exposition() + self.read_side.state.exposition()
+        return Response(both, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _ready(self, _request: Request) -> JSONResponse:
         sides = {"write": self.write_side, "read": self.read_side}
@@ -87,5 +94,15 @@ def create_app() -> BothSides:
     return app
 
 
+def main() -> int:
+    """Serve both sides until SIGTERM or SIGINT; return the exit status."""
+    try:
+        check_tokens(load_settings())
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return serve("cdp.local:create_app")
+
+
 if __name__ == "__main__":
-    sys.exit(serve("cdp.local:create_app"))
+    sys.exit(main())

@@ -122,7 +122,9 @@ class Settings(BaseSettings):
         description="Longest id, e-mail, phone or event name, in bytes.",
     )
     write_key_refresh_seconds: float = Field(
-        default=2, gt=0, description="How soon a created or revoked write key takes effect."
+        default=2,
+        gt=0,
+        description="How soon a created or revoked write key or access token takes effect.",
     )
     rate_limit_events: int = Field(
         default=0,
@@ -154,6 +156,11 @@ class Settings(BaseSettings):
         default=2000,
         ge=10,
         description="How long a statement of the read side may take before its request gets 503.",
+    )
+    rate_limit_requests: int = Field(
+        default=0,
+        ge=0,
+        description="Requests per second and access token; beyond it 429. 0 means no limit.",
     )
     degraded_decisions: bool = Field(
         default=False,

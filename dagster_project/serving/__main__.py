@@ -1,14 +1,22 @@
 """`python -m dagster_project.serving`: the read side alone."""
 
+import sys
+
 import uvicorn
 
-from cdp.settings import load_settings
+from cdp.settings import SettingsError, load_settings
+from dagster_project.serving.access import check_tokens
 from dagster_project.serving.app import create_app
 
 
-def main() -> None:
-    """Serve until SIGTERM or SIGINT."""
-    settings = load_settings()
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status."""
+    try:
+        settings = load_settings()
+        check_tokens(settings)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     uvicorn.run(
         create_app(settings),
         host=settings.host,
@@ -20,7 +28,8 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=30,
     )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

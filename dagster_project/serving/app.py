@@ -9,6 +9,7 @@ from starlette.responses import Response
 from cdp.settings import Settings
 from dagster_project.console.access import CookieToken
 from dagster_project.console.app import Console
+from dagster_project.serving.access import AccessTokens, Guard, RequestRate
 from dagster_project.serving.audience_definitions import audience_definition_routes
 from dagster_project.serving.audiences import audience_routes
 from dagster_project.serving.database import Database
@@ -30,6 +31,7 @@ def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
     database = Database(settings)
     metrics = Metrics()
     decision_log = DecisionLog(database, settings.decision_log_rows, metrics)
+    tokens = AccessTokens(database, settings)
     rulebooks = Rulebooks(database)
     decider = Decider(
         rulebooks, decision_log, metrics, clock=clock, may_degrade=settings.degraded_decisions
@@ -39,10 +41,12 @@ def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await database.open()
         decision_log.start()
+        tokens.start()
         try:
             yield
         finally:
             await console.close()
+            await tokens.stop()
             await decision_log.stop()
             await database.close()
 
@@ -54,6 +58,9 @@ def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
         redoc_url=None,
     )
     answer_errors(app)
+    app.add_middleware(
+        Guard, tokens=tokens, rate=RequestRate(settings.rate_limit_requests), metrics=metrics
+    )
 
     @app.get("/health")
     async def health() -> Response:
@@ -69,8 +76,13 @@ def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
     @app.get("/metrics")
     async def exposition() -> Response:
         """What the read side counts, in Prometheus' text format."""
+        return Response(all_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    def all_metrics() -> bytes:
         metrics.decisions_waiting.set(decision_log.waiting)
-        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return metrics.exposition()
+
+    app.state.exposition = all_metrics
 
     app.include_router(decide_routes(settings, decider))
     app.include_router(profile_routes(database, rulebooks, clock))

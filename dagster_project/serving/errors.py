@@ -39,7 +39,7 @@ def unavailable(code: str, message: str) -> RequestError:
 
 
 def json_response(content: Any, status: int = 200) -> Response:
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in (429, 503) else None
     return Response(ENCODER.encode(content), status, media_type="application/json", headers=headers)
 
 

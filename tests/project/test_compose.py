@@ -177,7 +177,9 @@ def free_port() -> int:
 def test_the_services_start_with_their_own_logins(server: EmbeddedPostgres, tmp_path: Path) -> None:
     migrate = services()["migrate"]
     owner = local_environment(migrate["environment"], server, tmp_path, 0)
-    for command in (migrate["command"], ["python", "-m", "cdp", "keys", "create", "web"]):
+    make_key = ["python", "-m", "cdp", "keys", "create", "web"]
+    make_token = ["python", "-m", "cdp", "tokens", "create", "shop"]
+    for command in (migrate["command"], make_key, make_token):
         subprocess.run(
             local_command(command, 0, None), env=owner, cwd=PROJECT_DIR, check=True, timeout=60
         )
