@@ -17,7 +17,6 @@ from cdp.settings import SettingsError
 from dagster_project.serving.access import check_tokens
 from tests.decide.conftest import serving, serving_settings
 
-QUICK = {"write_key_refresh_seconds": 0.05}
 # Method, address and the scope it needs. Without tables an admitted request gets 503 or 400.
 ADDRESSES = [
     ("POST", "/decide", "decide"),
@@ -66,7 +65,7 @@ async def test_a_token_allows_its_scopes_and_nothing_else(
 async def test_a_revoked_token_is_refused_without_a_restart_and_nothing_opens(
     database: str, owner: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    async with serving(database, **QUICK) as client:
+    async with serving(database, write_key_refresh_seconds=0.05) as client:
         assert await ask(client, "POST", "/decide", None) == 400
         token = create_token(owner, "shop", ["decide"])
         await until(client, None, 401)
