@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from cdp.phone_numbers import e164
 
 # The profile as of the last refresh, for what is recorded or exported about it. Parameters $1 to
-# $4: profile_id, user_id, email, anonymous_id, each null when not given. The strongest that is known
-# wins, an id over an e-mail over a browser. A profile id that was merged, split or renamed leads to
-# what became of it; later runs only, so that the walk ends.
+# $4: profile_id, user_id, email, anonymous_id, each null when not given. The strongest that is
+# known wins, an id over an e-mail over a browser. A profile id that was merged, split or renamed
+# leads to what became of it; later runs only, so that the walk ends.
 IDENTIFIED = """
     select candidates.profile_id
     from (
