@@ -99,7 +99,8 @@ async def test_somebody_new_is_known_with_the_first_event(database: str) -> None
         assert known["audiences"] == ["browsed_without_buying"]
         assert known["profile"]["visit_count"] == 1
         profile_id = known["profile"]["profile_id"]
-        pages, cursor = [], ""
+        pages: list[list[str]] = []
+        cursor: str | None = ""
         while cursor is not None:
             address = f"/profiles/{profile_id}/events?limit=3{cursor}"
             page = (await client.get(address)).json()
@@ -194,7 +195,8 @@ async def test_each_event_counts_exactly_once_while_a_refresh_runs_or_is_killed(
     database: str,
 ) -> None:
     """Purchases go on while one refresh is killed as it publishes and while another one ends."""
-    stop, wrong, asked = threading.Event(), [], 0
+    stop, asked = threading.Event(), 0
+    wrong: list[tuple[str, int, dict[str, Any]]] = []
     landed(database, order("early", 1, 0))  # makes the partition of that day
     with psycopg.connect(database, autocommit=True) as owner:
 
