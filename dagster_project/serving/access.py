@@ -35,7 +35,8 @@ select
 from raw.active_access_tokens() as tokens
 right join (select) as always on true
 """
-# Whether the process lives, what it counts, and how to ask: as on the write side, for everybody.
+# Whether the process lives, what it counts, and how to ask: as on the write side, for everybody. The
+# console asks for a token itself and reads through the other addresses with it.
 PUBLIC = frozenset({"/health", "/ready", "/metrics", "/openapi/serving.json"})
 # Questions that take a body.
 READING_POSTS = frozenset({"/audiences/preview"})
@@ -48,7 +49,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 def needed_scope(method: str, path: str) -> str | None:
     """The scope that a request needs; None for what is public."""
-    if path in PUBLIC:
+    if path in PUBLIC or path == "/" or path.startswith("/console/"):
         return None
     if path == "/decide":
         return "decide"

@@ -50,8 +50,8 @@ def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
         try:
             yield
         finally:
-            await tokens.stop()
             await console.close()
+            await tokens.stop()
             await decision_log.stop()
             await runs.close()
             await database.close()

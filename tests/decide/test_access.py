@@ -56,7 +56,7 @@ async def test_a_token_allows_its_scopes_and_nothing_else(
                 assert (status in (401, 403)) == (scope != needed), (method, path, scope, status)
             assert await ask(client, method, path, None) == 401
             assert await ask(client, method, path, f"{tokens[needed]}x") == 401
-        for public in ("/health", "/ready", "/metrics", "/openapi/serving.json"):
+        for public in ("/health", "/ready", "/metrics", "/openapi/serving.json", "/console/login"):
             assert (await client.get(public)).status_code == 200
         refused = (await client.get("/metrics")).text
     assert 'cdp_serving_refused_total{code="forbidden"} ' in refused

@@ -225,6 +225,8 @@ declare
     from_day timestamptz;
     from_run bigint;
     is_published_today boolean;
+    new_kind text;
+    new_value text;
     wanted record;
     known record;
     start decide.live_node;
@@ -250,6 +252,33 @@ begin
     if not with_pending then
         from_xid := '18446744073709551615';
         is_published_today := true;
+    end if;
+
+    -- An id that was answered for somebody who is pending only can be told from the pending events.
+    if
+        wanted_profile_id is not null
+        and with_pending
+        and not exists (
+            select from decide.identifiers where identifiers.profile_id = wanted_profile_id
+        )
+        and not exists (
+            select from unify.profile_changes as changes where changes.old_profile_id = wanted_profile_id
+        )
+    then
+        select
+            carried.kind,
+            carried.value
+        into new_kind, new_value
+        from (
+            select landed.*
+            from raw.events as landed
+            where landed.xid >= from_xid and landed.received_at >= from_day
+            order by landed.xid desc, landed.seq desc
+            limit 100000
+        ) as landed
+        cross join lateral {{ carried_values('landed') }} as carried (kind, value)
+        where {{ profile_id_of('carried.kind', 'carried.value') }} = wanted_profile_id
+        limit 1;
     end if;
 
     for wanted in
@@ -299,6 +328,12 @@ begin
                 and not exists (
                     select from decide.profiles as standing where standing.profile_id = wanted_profile_id
                 )
+            union all
+            select
+                new_kind as kind,
+                new_value as value,
+                0 as trust
+            where new_kind is not null
             {%- for identifier in carried_identifiers() %}
             union all
             select

@@ -1,0 +1,267 @@
+"""What was acknowledged a moment ago counts, at once and once, whatever a refresh is doing."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from cdp.postgres import EmbeddedPostgres
+from dagster_project.serving.decide import is_held_out
+from tests.decide.conftest import AS_OF, order, serving
+from tests.warehouse import BuildError, build, land
+
+CONCERT = {"amount": 120, "category": "Rock Concert"}
+PATIENCE_SECONDS = 240
+
+
+@pytest.fixture
+def database(cluster: EmbeddedPostgres, warehouse: str) -> Iterator[str]:
+    """A copy of the built warehouse, to go on from."""
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+        connection.execute("create database going_on template decided")
+    yield make_conninfo(cluster.url("going_on"))
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+        connection.execute("drop database going_on with (force)")
+
+
+def landed(database: str, *events: dict[str, Any]) -> None:
+    with psycopg.connect(database) as connection:
+        land(connection, events)
+
+
+def happened(minutes_ago: int, kind: str = "track", **event: Any) -> dict[str, Any]:
+    at = (AS_OF - timedelta(minutes=minutes_ago)).isoformat()
+    return {"type": kind, "timestamp": at, "receivedAt": at, **event}
+
+
+async def decide(client: httpx.AsyncClient, **asked: Any) -> dict[str, Any]:
+    answer = await client.post("/decide", json=asked)
+    assert answer.status_code == 200, answer.text
+    content: dict[str, Any] = answer.json()
+    return content
+
+
+async def test_a_purchase_counts_at_once_in_decision_profile_and_events(database: str) -> None:
+    async with serving(database) as client:
+        before = await decide(client, user_id="ben", context=CONCERT)
+        assert before["experience"] == "acquisition"
+        landed(database, order("ben", 250, 0))
+        after = await decide(client, user_id="ben", context=CONCERT)
+        assert (after["experience"], after["profile"]["total_spend"]) == ("premium", 310)
+        assert (after["degraded"], after["campaign"]) == (False, "loyalty")
+        assert after["audiences"] == ["high_value_last_30_days"]
+        profile_id = after["profile"]["profile_id"]
+        profile = (await client.get(f"/profiles/{profile_id}")).json()
+        assert (profile["total_spend"], profile["total_orders"]) == (310, 2)
+        assert [each["audience_key"] for each in profile["audiences"]] == after["audiences"]
+        listed = (await client.get("/profiles")).json()["profiles"]
+        assert {each["user_id"]: each["total_spend"] for each in listed}["ben"] == 310
+        named = (await client.get("/profiles?user_id=ben&audience=high_value_last_30_days")).json()
+        assert [each["total_spend"] for each in named["profiles"]] == [310]
+        events = (await client.get(f"/profiles/{profile_id}/events")).json()["events"]
+        assert [each["properties"]["amount"] for each in events] == [250, 60]
+
+
+async def test_a_login_joins_two_people_at_once_and_old_ids_lead_to_the_one(database: str) -> None:
+    async with serving(database) as client:
+        ada = (await decide(client, user_id="ada"))["profile"]["profile_id"]
+        ben = (await decide(client, user_id="ben"))["profile"]["profile_id"]
+        traits = {"email": "ada@example.org", "phone": "+49 30 901820"}
+        landed(database, happened(5, "identify", userId="ben", traits=traits))
+        for asked in ({"user_id": "ben"}, {"profile_id": ben}, {"email": " ADA@example.org"}):
+            together = await decide(client, **asked)
+            assert together["profile"]["total_spend"] == 380
+            assert together["profile"]["profile_id"] in (ada, ben)
+        profile = (await client.get(f"/profiles/{ben}")).json()
+        assert len({each["identifier_value"] for each in profile["identifiers"]}) == 5
+        listed = (await client.get("/profiles")).json()["profiles"]
+        assert len(listed) == 2
+
+
+async def test_somebody_new_is_known_with_the_first_event(database: str) -> None:
+    async with serving(database) as client:
+        unknown = await decide(client, anonymous_id="fresh", context=CONCERT)
+        assert (unknown["profile"], unknown["campaign"]) == (None, "welcome")
+        views = [
+            happened(minutes, event="Product Viewed", anonymousId="fresh") for minutes in (9, 6, 3)
+        ]
+        landed(
+            database, *views, views[0] | {"messageId": "again"}, views[0] | {"messageId": "again"}
+        )
+        known = await decide(client, anonymous_id="fresh", context=CONCERT)
+        assert known["audiences"] == ["browsed_without_buying"]
+        assert known["profile"]["visit_count"] == 1
+        profile_id = known["profile"]["profile_id"]
+        pages: list[list[str]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            address = f"/profiles/{profile_id}/events?limit=3{cursor}"
+            page = (await client.get(address)).json()
+            pages.append([each["message_id"] for each in page["events"]])
+            cursor = f"&cursor={page['next_cursor']}" if page["next_cursor"] else None
+        assert [len(page) for page in pages] == [3, 1]
+        assert len({message_id for page in pages for message_id in page}) == 4
+
+
+async def test_several_contexts_are_decided_at_once_and_kept_apart(database: str) -> None:
+    contexts = [{"n": number, **(CONCERT if number % 2 else {})} for number in range(100)]
+    async with serving(database) as client:
+        decisions = (await decide(client, user_id="ada", contexts=contexts))["decisions"]
+        assert [each["experience"] for each in decisions] == ["loyalty", "premium"] * 50
+        assert len({each["decision_id"] for each in decisions}) == 100
+        for wrong in ([], [1], [{}] * 101):
+            answer = await client.post("/decide", json={"user_id": "ada", "contexts": wrong})
+            assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+        both = {"user_id": "ada", "contexts": [{}], "context": {}}
+        assert (await client.post("/decide", json=both)).json()["path"] == "contexts"
+    with psycopg.connect(database) as connection:
+        logged = connection.execute(
+            "select (context ->> 'n')::integer, experience from decide.decisions order by 1"
+        ).fetchall()
+    assert logged == list(enumerate(["loyalty", "premium"] * 50))
+
+
+async def test_a_holdout_is_a_stable_share_and_its_results_are_measured(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("update decide.decision_rules set holdout_percent = 40")
+        for number in range(60):
+            land(connection, [order(f"buyer-{number}", 500, 2)])
+    async with serving(database) as client:
+        decisions = [await decide(client, user_id=f"buyer-{number}") for number in range(60)]
+        again = [await decide(client, user_id=f"buyer-{number}") for number in range(60)]
+    held_out = {number for number, each in enumerate(decisions) if each["is_holdout"]}
+    assert [each["is_holdout"] for each in again] == [each["is_holdout"] for each in decisions]
+    assert 10 < len(held_out) < 40
+    for number, decision in enumerate(decisions):
+        assert decision["rule"] == "loyalty"
+        assert decision["experience"] == ("control" if number in held_out else "loyalty")
+        subject = decision["profile"]["profile_id"]
+        assert is_held_out("loyalty", subject, 40) == (number in held_out)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("update decide.decisions set decided_at = %s", [AS_OF])
+        treated = sorted(set(range(60)) - held_out)
+        for number in treated[:10] + sorted(held_out)[:2]:
+            bought = order(f"buyer-{number}", 30, -1)
+            land(connection, [bought])
+            land(connection, [bought | {"timestamp": (AS_OF + timedelta(days=9)).isoformat()}])
+    models = "+path:models/unify +path:models/collect decision_results"
+    build(database, select=models, as_of=AS_OF + timedelta(days=2), command="run")
+    with psycopg.connect(database) as connection:
+        row = connection.execute(
+            "select treated_count, treated_conversion_count, treated_revenue_usd, held_out_count,"
+            " held_out_conversion_count, conversion_lift, conversion_lift_low,"
+            " conversion_lift_high, revenue_lift_usd from decide.decision_results"
+            " where rule_key = 'loyalty'"
+        ).fetchone()
+    assert row is not None
+    lift = 10 / len(treated) - 2 / len(held_out)
+    assert row[:5] == (len(treated), 10, 300.0, len(held_out), 2)
+    assert row[5] == pytest.approx(lift)
+    assert row[6] < lift < row[7]
+    assert row[8] == pytest.approx(300 / len(treated) - 60 / len(held_out))
+
+
+async def test_a_slow_overlay_is_answered_from_the_batch_where_that_is_allowed(
+    database: str,
+) -> None:
+    landed(database, order("ben", 250, 0))
+    with psycopg.connect(database, autocommit=True) as connection:
+        slow = (
+            "create or replace function decide.live_facts(nodes decide.live_node[], from_xid xid8,"
+            " from_day timestamptz) returns decide.live_facts language plpgsql as $$ begin"
+            " perform pg_sleep(600); return null; end $$"
+        )
+        connection.execute(slow)
+    asked = {"user_id": "ben"}
+    async with serving(database, serving_timeout_ms=1500, degraded_decisions=True) as client:
+        answer = await decide(client, **asked)
+        assert (answer["degraded"], answer["profile"]["total_spend"]) == (True, 60)
+        counted = 'cdp_serving_decisions_total{degraded="true",experience="control"} 1.0'
+        assert counted in (await client.get("/metrics")).text
+        assert not (await decide(client, user_id="cleo"))["degraded"]
+    async with serving(database, serving_timeout_ms=1500) as client:
+        refused = await client.post("/decide", json=asked)
+        assert (refused.status_code, refused.json()["code"]) == (503, "database_slow")
+
+
+async def test_each_event_counts_exactly_once_while_a_refresh_runs_or_is_killed(
+    database: str,
+) -> None:
+    """Purchases go on while one refresh is killed as it publishes and while another one ends."""
+    stop, asked = threading.Event(), 0
+    wrong: list[tuple[str, int, dict[str, Any]]] = []
+    landed(database, order("early", 1, 0))  # makes the partition of that day
+    with psycopg.connect(database, autocommit=True) as owner:
+
+        async def buy_and_ask(client: httpx.AsyncClient, user_id: str) -> None:
+            nonlocal asked
+            number = 0
+            while not stop.is_set():
+                number += 1
+                purchase = order(user_id, 1, 0, messageId=f"{user_id}-{number}")
+                purchase["properties"] = {"order_id": f"{user_id}-{number}", "amount": 1}
+                await asyncio.to_thread(landed, database, purchase)
+                found = (await decide(client, user_id=user_id))["profile"]
+                asked += 1
+                if (found["total_orders"], found["total_spend"]) != (number, number):
+                    wrong.append((user_id, number, found))
+                await asyncio.sleep(0.02)
+
+        async with serving(database, serving_timeout_ms=60_000) as client:
+            buyers = [
+                asyncio.create_task(buy_and_ask(client, user_id)) for user_id in ("dot", "eve")
+            ]
+            try:
+                while asked < 4:
+                    await asyncio.sleep(0.05)
+                with psycopg.connect(database) as blocking:
+                    # The last table that is published, so that all others are written by then.
+                    blocking.execute("lock table decide.rates in share mode")
+                    killed = asyncio.create_task(asyncio.to_thread(refresh, database))
+                    await asyncio.to_thread(until, lambda: publishing(owner))
+                    before = asked
+                    await asyncio.to_thread(until, lambda: asked > before + 4)
+                    owner.execute(
+                        "select pg_terminate_backend(pid) from pg_locks"
+                        " where not granted and relation = 'decide.rates'::regclass"
+                    )
+                    assert not await killed
+                assert await asyncio.to_thread(refresh, database)
+                before = asked
+                await asyncio.to_thread(until, lambda: asked > before + 4)
+            finally:
+                stop.set()
+                await asyncio.gather(*buyers)
+        watermark = owner.execute("select count(*) from decide.watermark").fetchone()
+    assert wrong == []
+    assert watermark == (1,)
+
+
+def refresh(database: str) -> bool:
+    """Run every model; tell whether all of it ended well."""
+    try:
+        build(database, as_of=AS_OF, command="run")
+    except BuildError:
+        return False
+    return True
+
+
+def publishing(owner: psycopg.Connection[Any]) -> bool:
+    row = owner.execute(
+        "select count(*) from pg_locks where not granted and relation = 'decide.rates'::regclass"
+    ).fetchone()
+    return row is not None and row[0] > 0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.05)
