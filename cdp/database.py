@@ -14,6 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from cdp.postgres import EmbeddedPostgres
+from cdp.rebase import rebase_restored
 from cdp.settings import Settings
 
 Role = Literal["owner", "ingest", "serving"]
@@ -44,6 +45,8 @@ def database_url(settings: Settings, role: Role = "owner") -> str:
 def start_database(settings: Settings) -> str:
     """Start the embedded server unless it runs, migrate the schema, return the owner's URL.
 
+    What was restored from another cluster gets landing ids of this one.
+
     Raises PostgresError when the embedded server cannot start, psycopg.OperationalError when
     DATABASE_URL cannot be reached.
     """
@@ -52,6 +55,7 @@ def start_database(settings: Settings) -> str:
         server.start()
     url = database_url(settings)
     migrate(url)
+    rebase_restored(url)
     return url
 
 

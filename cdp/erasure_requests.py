@@ -27,7 +27,7 @@ order by requested_at, request_id
 # The profile under this id, or what became of it; later runs only, so that the walk ends.
 OF_PROFILE = """
 with recursive successors as (
-    select %(profile_id)s::uuid as profile_id, -1::bigint as run
+    select %(profile_id)s::uuid as profile_id, -9223372036854775808 as run
     union
     select changes.profile_id, changes.run
     from successors

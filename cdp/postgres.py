@@ -75,11 +75,13 @@ class PostgresError(UserError):
 class EmbeddedPostgres:
     """A PostgreSQL cluster under `folder`.
 
-    `settings` adds to or replaces SERVER_SETTINGS when the cluster is created.
+    `settings` adds to or replaces SERVER_SETTINGS when the cluster is created. `programs` is the
+    folder of another installation's server programs.
     """
 
     folder: Path
     settings: tuple[tuple[str, str], ...] = ()
+    programs: Path | None = None
 
     @property
     def data_dir(self) -> Path:
@@ -243,10 +245,11 @@ class EmbeddedPostgres:
     def _run(
         self, program: str, *arguments: str, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
+        folder = self.programs or find_binaries()
         # Into a file: the server inherits the descriptors, and a pipe would never close.
         with tempfile.TemporaryFile("w+") as output:
             completed = subprocess.run(
-                [*_as_server_account(self.data_dir), str(find_program(program)), *arguments],
+                [*_as_server_account(self.data_dir, folder), str(folder / program), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -270,7 +273,7 @@ def _server_account() -> pwd.struct_passwd:
     return pwd.getpwnam("nobody") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
 
 
-def _as_server_account(folder: Path) -> list[str]:
+def _as_server_account(folder: Path, programs: Path) -> list[str]:
     """The command prefix that runs a program as the server's account.
 
     Root's own folders are closed to `nobody`. Where the project lies in one, the server keeps the
@@ -286,7 +289,7 @@ def _as_server_account(folder: Path) -> list[str]:
         )
     account = _server_account()
     prefix = [setpriv, f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
-    if not all(_is_open(path) for path in (folder, find_binaries())):
+    if not all(_is_open(path) for path in (folder, programs)):
         prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
         # initdb asks access() about its programs, which would look away from the capability.
         prefix += ["--securebits=+no_setuid_fixup"]

@@ -10,6 +10,7 @@ import psycopg
 from dagster_dbt import dbt_assets
 
 from cdp.database import database_url, dbt_environment
+from cdp.rebase import rebase_restored
 from cdp.settings import Settings
 from dagster_project.dbt_process import NodeResult, stream_dbt
 from dagster_project.dbt_results import check_result, describe, materialization
@@ -54,12 +55,20 @@ def dbt_models(
             on_step(message, 0, 1)
 
         with exclusive(url, REFRESH, holder=holder, on_wait=on_wait):
+            _rebase(context, url)
             _report_raw(context, url)
             yield from _build(
                 context, config, settings, on_step, manifest=manifest, project_dir=project_dir
             )
 
     return build
+
+
+def _rebase(context: dg.AssetExecutionContext, url: str) -> None:
+    # Whichever program starts first after a restore.
+    reads_raw = any(key.path[0] == "raw" for key in context.assets_def.dependency_keys)
+    if reads_raw and (rebased := rebase_restored(url)):
+        context.log.warning("%d events were restored from another cluster.", rebased)
 
 
 def _report_raw(context: dg.AssetExecutionContext, url: str) -> None:

@@ -1,0 +1,153 @@
+"""PostgreSQL 15 as the database, owned by no superuser; its dump goes on in another cluster."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from cdp.database import start_database
+from cdp.postgres import EmbeddedPostgres
+from cdp.settings import Settings
+from cdp.write_keys import create_key
+from dagster_project.landed import landed_since_watermark
+from dagster_project.run import refresh, verify
+from tests.collect.service import running
+from tests.conftest import FAST
+from tests.operate.conftest import Platform
+
+PROGRAMS = Path("/usr/lib/postgresql/15/bin")
+pytestmark = pytest.mark.skipif(
+    not (PROGRAMS / "postgres").exists(),
+    reason="PostgreSQL 15's server programs are missing (Debian: apt-get install postgresql-15)",
+)
+PROFILES = "select * from unify.profiles order by profile_id"
+MEMBERS = "select * from segment.audience_members order by audience_id, profile_id"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL 15 with a database for an owner who may create roles, and nothing else."""
+    postgres = EmbeddedPostgres(tmp_path_factory.mktemp("pg15"), settings=FAST, programs=PROGRAMS)
+    postgres.start()
+    try:
+        with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+            connection.execute("create role owner login createrole")
+            connection.execute("create database shop owner owner")
+        yield postgres
+    finally:
+        postgres.stop()
+
+
+@pytest.fixture(scope="module")
+def platform(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    """Migrated, with a write key, events over HTTP, and two refreshes."""
+    url = make_conninfo(server.url("shop", "owner"))
+    settings = Settings(home=tmp_path_factory.mktemp("home"), DATABASE_URL=url)
+    start_database(settings)
+    platform = Platform(settings)
+    for batch in (
+        [page("ann-phone"), order("o1", 500, userId="ann")],
+        [page("ann-phone", userId="ann")],
+    ):
+        send(url, batch)
+        result = refresh(settings)
+        assert result.success, result.message
+    return platform
+
+
+def page(browser: str, **more: Any) -> dict[str, Any]:
+    return {"type": "page", "anonymousId": browser, **more}
+
+
+def order(order_id: str, total: int, **more: Any) -> dict[str, Any]:
+    properties = {"order_id": order_id, "total": total}
+    return {"type": "track", "event": "Order Completed", "properties": properties, **more}
+
+
+def send(url: str, batch: list[dict[str, Any]]) -> None:
+    with running(url) as service:
+        assert service.post("/v1/batch", {"batch": batch}).json()["accepted"] == len(batch)
+
+
+def test_it_collects_and_refreshes(platform: Platform) -> None:
+    assert platform.value("show server_version_num").startswith("15")
+    [profile] = platform.rows(PROFILES)
+    assert (profile["user_id"], profile["total_spend"]) == ("ann", 500)
+    kinds = platform.rows("select kind from unify.profile_changes")
+    assert kinds == [{"kind": "merge"}]
+    assert "ann" in (platform.settings.exports / "high_value_last_30_days.csv").read_text()
+
+
+def test_a_dump_goes_on_in_another_cluster_and_loses_and_repeats_nothing(
+    platform: Platform, server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    with psycopg.connect(platform.url, autocommit=True) as connection:
+        # So that what it holds has ids which the new cluster will not reach for long.
+        connection.execute(
+            "do $$ begin for i in 1..20000 loop perform pg_current_xact_id(); commit; end loop;"
+            " end $$"
+        )
+        create_key(connection, "shop")
+    send_with_key(platform.url, [page("zoe-phone")])
+    assert refresh(platform.settings).success
+    # Landed, and not refreshed when the dump is made.
+    send_with_key(platform.url, [order("o2", 40, userId="ann")])
+    dump = tmp_path / "cdp.dump"
+    subprocess.run(
+        [PROGRAMS / "pg_dump", "--format=custom", f"--file={dump}", platform.url], check=True
+    )
+
+    other = EmbeddedPostgres(tmp_path / "pg", settings=FAST)
+    other.start()
+    try:
+        with psycopg.connect(other.url("postgres"), autocommit=True) as connection:
+            for role in ("owner", "cdp_ingest", "cdp_serving"):
+                connection.execute(f"create role {role} login createrole")
+            connection.execute("grant cdp_ingest, cdp_serving to owner")
+            connection.execute("create database shop owner owner")
+        url = make_conninfo(other.url("shop", "owner"))
+        subprocess.run(
+            [PROGRAMS / "pg_restore", "--no-owner", "--exit-on-error", "--dbname", url, dump],
+            check=True,
+        )
+        restored = Platform(Settings(home=tmp_path / "home", DATABASE_URL=url))
+        members = platform.rows(MEMBERS)
+        # The service may be up before anything else is.
+        send_with_key(url, [page("ann-tablet", userId="ann")])
+
+        result = refresh(restored.settings)
+
+        assert result.success, result.message
+        spend = "select user_id, total_orders, total_spend from unify.profiles order by user_id"
+        assert restored.rows(spend) == [
+            {"user_id": "ann", "total_orders": 2, "total_spend": 540},
+            {"user_id": None, "total_orders": 0, "total_spend": 0},
+        ]
+        assert restored.value("select count(*) from unify.events") == 6
+        assert restored.rows(MEMBERS) == members, "added_at has to survive"
+        with psycopg.connect(url) as connection:
+            assert landed_since_watermark(connection).count == 0
+        send_with_key(url, [order("o3", 60, userId="ann")])
+        assert refresh(restored.settings).success
+        assert restored.value("select max(total_spend) from unify.profiles") == 600
+        assert restored.value("select count(*) from unify.events") == 7
+        merged = "select old_profile_id, profile_id, kind from unify.profile_changes"
+        assert restored.rows(merged) == platform.rows(merged), "old ids keep resolving"
+        verified = verify(restored.settings)
+        assert verified.success, verified.failures
+        assert verified.notes == ("Every table equals a full refresh.",)
+    finally:
+        other.stop()
+
+
+def send_with_key(url: str, batch: list[dict[str, Any]]) -> None:
+    """The same, with a key made for it: on the restored database the old keys are in force."""
+    with psycopg.connect(url) as connection:
+        key = create_key(connection, "shop")
+    with running(url) as service:
+        answer = service.post("/v1/batch", {"batch": batch}, headers={"X-Write-Key": key})
+        assert answer.json()["accepted"] == len(batch)
