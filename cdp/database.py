@@ -64,13 +64,19 @@ def migrate(url: str) -> None:
     # Slow to import, and needed by none of the programs that only connect.
     import alembic.command  # noqa: PLC0415
     import alembic.config  # noqa: PLC0415
-    import alembic.script  # noqa: PLC0415
 
-    if _current_revision(url) == alembic.script.ScriptDirectory(str(MIGRATIONS)).get_current_head():
+    if _current_revision(url) == newest_revision():
         return
     config = alembic.config.Config(attributes={"url": url})
     config.set_main_option("script_location", str(MIGRATIONS))
     alembic.command.upgrade(config, "head")
+
+
+def newest_revision() -> str | None:
+    """The version of the raw schema that this program brings."""
+    import alembic.script  # noqa: PLC0415 - slow, as above
+
+    return alembic.script.ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 def _current_revision(url: str) -> str | None:

@@ -135,6 +135,17 @@ class Settings(BaseSettings):
     raw_retention_days: int | None = Field(
         default=None, ge=1, description="Days that raw events are kept. Default: for ever."
     )
+    raw_retention_by_source: str = Field(
+        default="", description="Sources with a term of their own, in days: web=30,shop=365."
+    )
+    run_retention_days: int = Field(
+        default=90, ge=1, description="Days that finished Dagster runs and their logs are kept."
+    )
+    alert_lag_minutes: int = Field(
+        default=60,
+        ge=1,
+        description="Somebody is told when an event has waited so long to be refreshed.",
+    )
     future_tolerance_seconds: int = Field(
         default=300,
         ge=0,
@@ -191,6 +202,19 @@ class Settings(BaseSettings):
         if not re.fullmatch(rf"{five_fields}|@(hourly|daily|weekly|monthly|yearly)", value):
             raise ValueError("give five cron fields such as */15 * * * *")
         return value
+
+    @field_validator("raw_retention_by_source")
+    @classmethod
+    def _is_days_by_source(cls, value: str) -> str:
+        if not re.fullmatch(r"(\s*[a-z0-9][a-z0-9_-]*=[1-9][0-9]{0,5}\s*(,(?!\s*$)|$))*", value):
+            raise ValueError("give sources and days such as web=30,shop=365")
+        return value
+
+    @cached_property
+    def source_retention_days(self) -> dict[str, int]:
+        """Days that the raw events of a source are kept, where it has a term of its own."""
+        pairs = (pair.split("=") for pair in self.raw_retention_by_source.split(",") if pair)
+        return {source.strip(): int(days) for source, days in pairs}
 
     @cached_property
     def exports(self) -> Path:

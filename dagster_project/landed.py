@@ -1,6 +1,7 @@
 """What has landed that the batch does not answer for yet."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -32,6 +33,14 @@ from (
 """
 
 
+# The first to land, not the earliest received: that would read every event that waits.
+OLDEST = """
+select events.received_at
+from raw.events
+where events.xid >= %(from_xid)s::xid8
+order by events.xid, events.seq
+limit 1
+"""
 MOST_COUNTED = 10_000
 
 
@@ -56,6 +65,12 @@ def landed_since_watermark(
     row = connection.execute(NEW, {"from_xid": str(from_xid), "limit": limit}).fetchone()
     count, last_xid = row if row else (0, None)
     return Landed(count=int(count), last_xid=last_xid)
+
+
+def oldest_waiting(connection: psycopg.Connection[Any]) -> datetime | None:
+    """When the first event was received that no complete refresh has read, None when none waits."""
+    row = connection.execute(OLDEST, {"from_xid": str(_next_unread(connection))}).fetchone()
+    return row[0] if row else None
 
 
 def _next_unread(connection: psycopg.Connection[Any]) -> int:

@@ -45,9 +45,13 @@ TABLES: dict[str, LiteralString] = {
             and verified.last_built_at is not null
     """,
 }
-WATERMARK = (
-    "select to_xid::text, as_of, rules_digest, system_identifier::text from decide.watermark"
+WATERMARK = "select to_xid::text, as_of, rules_digest from decide.watermark"
+IS_OF_THIS_CLUSTER = """
+select exists (
+    select from decide.watermark
+    where system_identifier::text = (select system_identifier::text from pg_control_system())
 )
+"""
 BUILT_DIGEST = "select rules_digest from verify_collect.refresh_window"
 OLDEST_KEPT = """
 select
@@ -95,9 +99,10 @@ def verify(
     """
     url = database_url(settings)
     with psycopg.connect(url, autocommit=True) as connection:
-        watermark = _watermark(connection)
-        if isinstance(watermark, str):
-            return Verification(skipped=watermark)
+        if reason := still_comparable(connection):
+            return Verification(skipped=reason)
+        watermark = connection.execute(WATERMARK).fetchone()
+        assert watermark is not None  # noqa: S101 - it was looked at just now
         to_xid, as_of, rules_digest = watermark
         try:
             _drop(connection)
@@ -111,18 +116,15 @@ def verify(
             _drop(connection)
 
 
-def _watermark(connection: psycopg.Connection[Any]) -> tuple[str, Any, str] | str:
-    """Where the last refresh ended, or why there is nothing to compare with."""
+def still_comparable(connection: psycopg.Connection[Any]) -> str | None:
+    """Why what stands cannot be compared with a full refresh, None where it can."""
     if not _value(connection, "select to_regclass('decide.watermark') is not null"):
         return "Nothing has been refreshed yet."
-    row = connection.execute(WATERMARK).fetchone()
-    if row is None or row[3] != _value(
-        connection, "select system_identifier::text from pg_control_system()"
-    ):
+    if not _value(connection, IS_OF_THIS_CLUSTER):
         return "The last refresh was in another cluster; run `cdp refresh` first."
     if _value(connection, OLDEST_KEPT):
         return "Older raw events have been dropped, so that a full refresh knows less."
-    return row[0], row[1], row[2]
+    return None
 
 
 def _build(settings: Settings, project_dir: Path, as_of: str, log: Callable[[str], None]) -> None:

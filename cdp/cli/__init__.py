@@ -6,7 +6,7 @@ from typing import NoReturn
 import psycopg
 import typer
 
-from cdp.cli import audience, data, demo, erase, keys, load, replay, stack, up
+from cdp.cli import audience, data, demo, doctor, erase, keys, load, replay, stack, up
 from cdp.cli.terminal import errors
 from cdp.errors import UserError
 
@@ -25,6 +25,7 @@ app.command()(erase.erase)
 app.command()(erase.erasures)
 app.command()(stack.refresh)
 app.command()(stack.verify)
+app.command()(doctor.doctor)
 app.command()(stack.status)
 app.command()(stack.stop)
 app.command()(stack.reset)

@@ -1,17 +1,21 @@
-"""Telling somebody that a run has failed."""
+"""Telling somebody: that a run has failed, or that none has ended for too long."""
+
+from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import httpx
+import psycopg
 
+from cdp.database import database_url
 from cdp.settings import Settings
-from dagster_project.defs.jobs import full_refresh, refresh
-from dagster_project.defs.maintenance import replay_rejected, retention
+from dagster_project.landed import oldest_waiting
 
 TIMEOUT_SECONDS = 10
 
 
+# Every job: none is listed, so none can be forgotten.
 @dg.run_failure_sensor(
-    monitored_jobs=[refresh, full_refresh, replay_rejected, retention],
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=30,
 )
@@ -26,18 +30,47 @@ def failed_runs(
         return dg.SkipReason("CDP_ALERT_WEBHOOK_URL is not set: nobody is told.")
     run = context.dagster_run
     reason = "\n".join(_reasons(context)) or context.failure_event.message or "no reason given"
-    response = httpx.post(
+    _post(
         settings.alert_webhook_url,
-        json={
+        {
             "text": f"{run.job_name} failed (run {run.run_id[:8]}):\n{reason}",
             "job": run.job_name,
             "run_id": run.run_id,
             "reason": reason,
         },
-        timeout=TIMEOUT_SECONDS,
     )
-    response.raise_for_status()
     return None
+
+
+@dg.sensor(minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.RUNNING)
+def late_batch(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
+) -> dg.SensorResult | dg.SkipReason:
+    """Posts once when an event has waited longer than CDP_ALERT_LAG_MINUTES to be refreshed.
+
+    This is what notices that nothing fails because nothing runs. It asks nothing of a run.
+    """
+    if settings.alert_webhook_url is None:
+        return dg.SkipReason("CDP_ALERT_WEBHOOK_URL is not set: nobody is told.")
+    try:
+        with psycopg.connect(database_url(settings), connect_timeout=5) as connection:
+            since = oldest_waiting(connection)
+        problem = None
+    except psycopg.OperationalError as error:
+        since, problem = None, f"The database cannot be reached: {error}"
+    minutes = (datetime.now(UTC) - since).total_seconds() / 60 if since else 0.0
+    if minutes > settings.alert_lag_minutes:
+        problem = f"Events have waited for {minutes:.0f} minutes to be refreshed."
+    if problem is None:
+        waiting = f"The oldest event that waits came {minutes:.0f} minutes ago."
+        return dg.SensorResult(skip_reason=waiting, cursor="")
+    if not context.cursor:
+        _post(settings.alert_webhook_url, {"text": problem, "job": None, "reason": problem})
+    return dg.SensorResult(skip_reason=problem, cursor="told")
+
+
+def _post(url: str, alert: dict[str, Any]) -> None:
+    httpx.post(url, json=alert, timeout=TIMEOUT_SECONDS).raise_for_status()
 
 
 def _reasons(context: dg.RunFailureSensorContext) -> list[str]:

@@ -1,14 +1,18 @@
 """Jobs that an operator starts by name, and the nightly one that keeps raw events in bounds."""
 
+from datetime import UTC, datetime, timedelta
+
 import dagster as dg
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from cdp.database import database_url
 from cdp.replay import replay_rejected as replay
 from cdp.retention import drop_old_events
-from cdp.settings import Settings, load_settings
+from cdp.settings import Settings
 from dagster_project.defs.jobs import QUIET
 
 RETENTION_CRON = "40 3 * * *"
+RUNS_AT_ONCE = 100
 
 
 @dg.op
@@ -34,9 +38,24 @@ def replay_quarantine(context: dg.OpExecutionContext, settings: dg.ResourceParam
 
 @dg.op
 def drop_old_days(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
-    """Drop the days of raw events that are older than CDP_RAW_RETENTION_DAYS."""
-    days = drop_old_events(database_url(settings), settings.raw_retention_days)
-    context.add_output_metadata({"dropped_days": [day.isoformat() for day in days]})
+    """Drop raw events older than CDP_RAW_RETENTION_DAYS, or than the term of their source."""
+    days = drop_old_events(
+        database_url(settings), settings.raw_retention_days, settings.source_retention_days
+    )
+    context.add_output_metadata({"changed_days": [day.isoformat() for day in days]})
+
+
+@dg.op
+def delete_old_runs(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
+    """Delete finished runs and their logs after CDP_RUN_RETENTION_DAYS."""
+    before = datetime.now(UTC) - timedelta(days=settings.run_retention_days)
+    old = dg.RunsFilter(statuses=list(FINISHED_STATUSES), created_before=before)
+    count = 0
+    while runs := context.instance.get_run_records(old, limit=RUNS_AT_ONCE):
+        for record in runs:
+            context.instance.delete_run(record.dagster_run.run_id)
+        count += len(runs)
+    context.add_output_metadata({"deleted_runs": count})
 
 
 @dg.job(config=QUIET, description="After a fix: try again what `raw.rejected_events` holds.")
@@ -45,10 +64,12 @@ def replay_rejected() -> None:
 
 
 @dg.job(
-    config=QUIET, description="Drop raw events older than CDP_RAW_RETENTION_DAYS, by whole days."
+    config=QUIET,
+    description="Drop raw events (CDP_RAW_RETENTION_...) and Dagster runs by age.",
 )
 def retention() -> None:
     drop_old_days()
+    delete_old_runs()
 
 
 @dg.schedule(
@@ -57,8 +78,6 @@ def retention() -> None:
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
-def retention_schedule() -> dg.RunRequest | dg.SkipReason:
-    """Starts `retention` every night where CDP_RAW_RETENTION_DAYS is set."""
-    if load_settings().raw_retention_days is None:
-        return dg.SkipReason("CDP_RAW_RETENTION_DAYS is not set: raw events are kept for ever.")
+def retention_schedule() -> dg.RunRequest:
+    """Starts `retention` every night; without a term set, raw events are kept for ever."""
     return dg.RunRequest()

@@ -96,6 +96,25 @@ def test_without_a_retention_everything_is_kept(service: Service) -> None:
     assert service.row("select count(*) from raw.events") == (1,)
 
 
+def test_a_source_with_a_longer_term_outlives_the_others_of_its_day(service: Service) -> None:
+    land_on(service, OLD)
+    service.execute(
+        "insert into raw.events (message_id, type, occurred_at, received_at, source, payload)"
+        " select message_id, type, occurred_at, received_at, 'shop', payload from raw.events;"
+        "insert into raw.landings select xid, received_on, 'shop', 1, 1, 0 from raw.landings"
+    )
+    publish_watermark(service)
+
+    assert drop_old_events(service.database, None, {"shop": 100_000}) == []
+    assert drop_old_events(service.database, 30, {"shop": 100_000}) == [OLD]
+
+    assert service.rows("select source from raw.events") == [("shop",)]
+    assert service.rows("select source from raw.landings") == [("shop",)]
+    assert service.row("select count(*) from raw.rejected_events") == (0,)
+    assert drop_old_events(service.database, 100_000, {"shop": 30}) == [OLD]
+    assert service.rows("select to_regclass('raw.events_20240203')") == [(None,)]
+
+
 @pytest.mark.parametrize("case", ["no run yet", "behind", "another cluster"])
 def test_a_day_that_no_refresh_has_read_is_kept(service: Service, case: str) -> None:
     if case == "behind":

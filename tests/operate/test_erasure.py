@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import dagster as dg
 import psycopg
 import pytest
 
 from cdp.erasure_requests import read_requests, request_erasure
-from dagster_project.run import refresh, run_erasures
+from dagster_project.defs.jobs import EQUALS_FULL
+from dagster_project.instance import open_instance
+from dagster_project.run import refresh, run_erasures, verify
+from dagster_project.verification import still_comparable
 from tests.operate.conftest import Platform
 from tests.unify.conftest import UNIFY
 from tests.warehouse import build, land
 
+# One platform for all of it: a refresh is the dear part.
+pytestmark = pytest.mark.xdist_group("erasure")
 NOW = datetime.now(UTC)
 ADA = [("user_id", "ada-17"), ("email", "ada@example.org"), ("anonymous_id", "browser-ada-1")]
 CLEO = [("email", "cleo@example.org")]
@@ -249,23 +255,62 @@ def test_a_certificate_says_what_went_and_names_nobody(erased: dict[str, Any]) -
     assert email["sha256"] == hashlib.sha256(salted).hexdigest()
 
 
-def test_an_incremental_refresh_after_it_changes_nothing_but_what_is_new(
+def last_check(platform: Platform) -> dg.AssetCheckEvaluation:
+    with open_instance(platform.settings) as instance:
+        [record] = instance.event_log_storage.get_asset_check_execution_history(
+            EQUALS_FULL, limit=1
+        )
+    assert record.event is not None
+    event = record.event.dagster_event
+    assert event is not None
+    return event.asset_check_evaluation_data
+
+
+def test_what_refreshes_add_after_it_equals_a_full_one(
     platform: Platform, erased: dict[str, Any]
 ) -> None:
     """The erased ids leave no trace in the state that later runs build on."""
+    with open_instance(platform.settings) as instance:
+        history = instance.event_log_storage.get_asset_check_execution_history(EQUALS_FULL, limit=1)
+        assert not history, "a refresh does not pay for it"
     with psycopg.connect(platform.url) as connection:
         land(connection, [event(anonymousId="cleo-phone", messageId="c5", minutes_ago=1)])
-    build(platform.url, select=UNIFY, command="run")
-    before = public_rows(platform)
-    build(platform.url, select=UNIFY, command="run", full_refresh=True)
-    assert public_rows(platform) == before
+    build(platform.url, command="run")
+    with psycopg.connect(platform.url) as connection:
+        land(connection, [event(anonymousId="cleo-phone", userId="cleo", messageId="c6")])
+
+    result = verify(platform.settings)
+
+    assert result.success, result.failures
+    assert result.notes == ("Every table equals a full refresh.",)
+    metadata = last_check(platform).metadata
+    assert metadata["rows unify.events"].value == len(LEFT) + 2
+    assert "rows segment.audience_members" in metadata
+    schemas = "select nspname from pg_namespace where nspname like 'verify%'"
+    assert platform.rows(schemas) == []
 
 
-def public_rows(platform: Platform) -> list[list[dict[str, Any]]]:
-    tables = {
-        "unify.profiles": "profile_id",
-        "unify.events": "event_id",
-        "unify.identifiers": "identifier_type, identifier_value",
-        "unify.sessions": "session_id",
-    }
-    return [platform.rows(f"select * from {name} order by {key}") for name, key in tables.items()]
+def test_a_difference_fails_the_run_and_is_shown(
+    platform: Platform, erased: dict[str, Any]
+) -> None:
+    change = "update unify.profiles set total_orders = total_orders + %s where user_id = 'ben'"
+    platform.execute(change, 1)
+    try:
+        assert not verify(platform.settings).success
+    finally:
+        platform.execute(change, -1)
+    check = last_check(platform)
+    assert check.description == "unify.profiles: 1 rows missing, 1 too many"
+    assert "ben" in str(check.metadata["samples"].value)
+
+
+def test_where_older_events_were_dropped_nothing_is_compared(
+    platform: Platform, erased: dict[str, Any]
+) -> None:
+    with psycopg.connect(platform.url) as connection:
+        connection.execute(
+            "delete from raw.events where received_at < now() - interval '30 minutes'"
+        )
+        skipped = still_comparable(connection)
+        connection.rollback()
+    assert skipped == "Older raw events have been dropped, so that a full refresh knows less."

@@ -62,6 +62,8 @@ def test_a_service_cannot_write_into_its_image_or_gain_rights(name: str) -> None
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    assert service["logging"]["options"]["max-file"]
 
 
 @pytest.mark.parametrize("name", sorted(set(services()) - {"migrate"}))

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -11,8 +12,8 @@ import psycopg
 import pytest
 
 from cdp.settings import Settings
-from dagster_project.defs.alerts import failed_runs
-from dagster_project.defs.maintenance import replay_rejected, retention, retention_schedule
+from dagster_project.defs.alerts import failed_runs, late_batch
+from dagster_project.defs.maintenance import replay_rejected, retention
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 REJECTED = (
@@ -29,8 +30,11 @@ def count(database: str, table: str) -> int:
     return int(row[0])
 
 
-def run(job: dg.JobDefinition, settings: Settings) -> dg.ExecuteInProcessResult:
+def run(
+    job: dg.JobDefinition, settings: Settings, instance: dg.DagsterInstance | None = None
+) -> dg.ExecuteInProcessResult:
     return job.execute_in_process(
+        instance=instance,
         resources={"settings": dg.ResourceDefinition.hardcoded_resource(settings)},
         run_config=QUIET,
     )
@@ -57,11 +61,29 @@ def test_retention_drops_old_days_and_keeps_the_rest(database: str) -> None:
     assert count(database, "pg_class where relname = 'events_20200101'") == 0
 
 
-def test_retention_sleeps_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CDP_RAW_RETENTION_DAYS", raising=False)
-    assert isinstance(retention_schedule(dg.build_schedule_context()), dg.SkipReason)
-    monkeypatch.setenv("CDP_RAW_RETENTION_DAYS", "30")
-    assert isinstance(retention_schedule(dg.build_schedule_context()), dg.RunRequest)
+def test_finished_runs_go_by_age_and_running_ones_stay(database: str) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        for status in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.STARTED):
+            instance.add_run(dg.DagsterRun(job_name="refresh", run_id=f"{status}", status=status))
+        settings = Settings(DATABASE_URL=database, run_retention_days=1)
+        run(retention, settings, instance)
+        assert len(instance.get_runs()) == 3, "none is a day old"
+        long_ago = datetime.now(UTC) + timedelta(days=2)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("dagster_project.defs.maintenance.datetime", clock_at(long_ago))
+            run(retention, settings, instance)
+        kept = [each.status for each in instance.get_runs()]
+        assert dg.DagsterRunStatus.STARTED in kept
+        assert len(kept) == 2, "the one that was running, and the one that deleted"
+
+
+def clock_at(instant: datetime) -> type[datetime]:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Clock":
+            return cls.fromtimestamp(instant.timestamp(), tz)
+
+    return Clock
 
 
 class Receiver:
@@ -138,6 +160,30 @@ def test_a_receiver_that_refuses_fails_the_tick(
     receiver.status = 500
     with pytest.raises(Exception, match="500"):
         failed_runs(failure, settings=Settings(alert_webhook_url=receiver.url))
+
+
+def test_a_batch_that_is_late_is_told_once(database: str, receiver: Receiver) -> None:
+    settings = Settings(DATABASE_URL=database, alert_webhook_url=receiver.url, alert_lag_minutes=30)
+
+    def tick(cursor: str) -> str | None:
+        with dg.build_sensor_context(cursor=cursor) as context:
+            result = late_batch(context, settings=settings)
+        assert isinstance(result, dg.SensorResult)
+        return result.cursor
+
+    assert not tick("")
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "insert into raw.events (message_id, type, occurred_at, received_at, source, payload)"
+            " values ('m', 'page', now(), now() - interval '40 minutes', 'web', '{}')"
+        )
+    assert not receiver.received
+    told = tick("")
+    assert [alert["text"] for alert in receiver.received] == [
+        "Events have waited for 40 minutes to be refreshed."
+    ]
+    assert tick(str(told)) == told
+    assert len(receiver.received) == 1
 
 
 def test_without_an_address_nobody_is_told(failure: dg.RunFailureSensorContext) -> None:

@@ -32,6 +32,8 @@ def test_every_wrong_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         ("CDP_INGEST_DATABASE_URL", "mysql://user:secret@host/name", "give postgresql://"),
         ("CDP_HOST", "300.1.1.1", "give an address"),
         ("CDP_REFRESH_CRON", "foo", "give five cron fields"),
+        ("CDP_RAW_RETENTION_BY_SOURCE", "web=0", "give sources and days"),
+        ("CDP_RAW_RETENTION_BY_SOURCE", "web", "give sources and days"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_with_advice_and_without_secrets(
@@ -42,6 +44,11 @@ def test_a_value_that_cannot_work_is_refused_with_advice_and_without_secrets(
         load_settings()
     assert advice in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_terms_by_source_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDP_RAW_RETENTION_BY_SOURCE", "web=30, shop-app=365")
+    assert load_settings().source_retention_days == {"web": 30, "shop-app": 365}
 
 
 @pytest.mark.parametrize("cron", ["*/15 * * * *", "0 3 * * MON-FRI", "5,35 0-6 1 * *", "@daily"])
