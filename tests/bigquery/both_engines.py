@@ -1,0 +1,117 @@
+"""The same raw events built on both engines, and their tables in a form to compare."""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from dbt.artifacts.schemas.results import RunStatus
+from dbt.cli.main import dbtRunner
+from google.cloud import bigquery
+from psycopg.rows import dict_row
+
+from cdp.bigquery.connection import connect, dbt_variables
+from cdp.bigquery.raw_load import load_raw
+from cdp.bigquery.raw_tables import create_datasets
+from cdp.settings import Settings, environment_set
+from tests.warehouse import DBT_PROJECT, BuildError, build
+
+Row = dict[str, Any]
+
+# Public tables and what they are made from, with the columns that only count runs.
+TABLES = {
+    "collect.daily_intake": (),
+    "unify.profiles": (),
+    "unify.events": (),
+    "unify.sessions": (),
+    "unify.identifiers": (),
+    "unify.profile_changes": ("run",),
+    "unify.unusable_amounts": (),
+    "unify.missing_exchange_rates": (),
+    "segment.audiences": (),
+    "segment.audience_members": (),
+    "segment.audience_changes": (),
+}
+
+
+@dataclass(frozen=True)
+class BothEngines:
+    """One PostgreSQL database, and the data sets of BigQuery that are loaded from it."""
+
+    database: str
+    settings: Settings
+
+    @cached_property
+    def client(self) -> bigquery.Client:
+        client = connect(self.settings)
+        create_datasets(client, self.settings)
+        return client
+
+    @cached_property
+    def target_folder(self) -> Path:
+        return Path(tempfile.mkdtemp(prefix="cdp-dbt-bigquery-"))
+
+    def refresh(self, as_of: datetime, *, full_refresh: bool = False, command: str = "run") -> None:
+        """Load, and build everything on BigQuery. Raises BuildError unless all of it succeeded."""
+        assert self.client is not None
+        load_raw(self.settings, self.database, client=self.client)
+        self.dbt(command, as_of, *(["--full-refresh"] if full_refresh else []))
+
+    def refresh_both(self, as_of: datetime, *, command: str = "run") -> None:
+        build(self.database, as_of=as_of, command=command)
+        self.refresh(as_of, command=command)
+
+    def dbt(self, command: str, as_of: datetime, *others: str) -> None:
+        arguments = [command, "--vars", json.dumps({"as_of": as_of.isoformat()}), *others]
+        if command == "build":
+            arguments += ["--exclude-resource-type", "unit_test"]
+        folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
+        written = ["--target-path", str(self.target_folder), "--log-level-file", "none"]
+        with environment_set(dbt_variables(self.settings)):
+            result = dbtRunner().invoke(["--quiet", *arguments, *folders, *written])
+        problems = [
+            f"{each.node.name}: {each.message}"
+            for each in getattr(result.result, "results", None) or []
+            if each.status in (RunStatus.Error, "fail", "runtime error")
+        ]
+        if problems or not result.success:
+            raise BuildError("\n".join(problems) or str(result.exception))
+
+    def on_postgres(self, table: str) -> list[str]:
+        with psycopg.connect(self.database, row_factory=dict_row) as connection:
+            rows: list[Row] = connection.execute(f"select * from {table}").fetchall()
+        return _comparable(rows, TABLES[table])
+
+    def on_bigquery(self, table: str) -> list[str]:
+        rows = self.client.list_rows(f"cdp.{self.settings.bigquery_dataset}_{table}")
+        return _comparable([dict(row) for row in rows], TABLES[table])
+
+
+def _comparable(rows: list[Row], left_out: tuple[str, ...]) -> list[str]:
+    return sorted(
+        json.dumps({key: _plain(row[key]) for key in sorted(row) if key not in left_out})
+        for row in rows
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A value as both clients would give it: the types of numbers and ids differ."""
+    match value:
+        case bool() | None:
+            return value
+        case int() | float() | Decimal():
+            return format(Decimal(str(value)).normalize(), "f")
+        case dict():
+            return {key: _plain(value[key]) for key in sorted(value)}
+        case list():
+            return [_plain(each) for each in value]
+        case UUID() | str():
+            return str(value)
+        case _:
+            return value.isoformat()
