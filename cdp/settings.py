@@ -97,7 +97,7 @@ class Settings(BaseSettings):
         default="cdp",
         validation_alias="BIGQUERY_DATASET",
         pattern="^[A-Za-z][A-Za-z0-9_]{0,99}$",
-        description="What the names of the data sets begin with: cdp_raw, cdp_unify and so on.",
+        description="Data set of exported tables; the stages' begin with it: cdp_raw, cdp_unify.",
     )
     bigquery_location: str = Field(
         default="US",

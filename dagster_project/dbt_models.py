@@ -9,7 +9,8 @@ import dagster as dg
 import psycopg
 from dagster_dbt import dbt_assets
 
-from cdp.database import database_url, dbt_environment
+from cdp.database import database_url
+from cdp.engine import dbt_variables
 from cdp.settings import Settings
 from dagster_project.dbt_process import NodeResult, stream_dbt
 from dagster_project.dbt_results import check_result, describe, materialization
@@ -83,7 +84,8 @@ def _build(
     manifest: Mapping[str, Any],
     project_dir: Path,
 ) -> Iterator[BuildEvent]:
-    target_dir = settings.home / "dbt"
+    # dbt parses again when it finds what it parsed for another engine.
+    target_dir = settings.home / ("dbt" if settings.engine == "postgres" else "dbt_bigquery")
     arguments = ["build", *selection(context, manifest)]
     arguments += ["--full-refresh"] if config.full_refresh else []
     context.log.info("dbt %s", " ".join(arguments))
@@ -100,7 +102,7 @@ def _build(
         arguments,
         project_dir=project_dir,
         target_dir=target_dir,
-        environment=dbt_environment(database_url(settings)),
+        environment=dbt_variables(settings),
     )
     with contextlib.closing(stream):  # at once, whatever happens here: it holds dbt
         for result in stream:

@@ -17,7 +17,7 @@ EXTENSIONS = ("ducklake", "spatial")
 
 def extension_files() -> list[Path]:
     """The extensions that the packages duckdb-extension-* brought along."""
-    files = []
+    files: list[Path] = []
     for name in EXTENSIONS:
         spec = importlib.util.find_spec(f"duckdb_extension_{name}")
         if spec is None or spec.origin is None:

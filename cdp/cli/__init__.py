@@ -6,7 +6,7 @@ from typing import NoReturn
 import psycopg
 import typer
 
-from cdp.cli import audience, data, demo, erase, keys, load, replay, stack, up
+from cdp.cli import audience, bigquery, data, demo, erase, keys, load, replay, stack, up
 from cdp.cli.terminal import errors
 from cdp.errors import UserError
 
@@ -30,6 +30,7 @@ app.command()(stack.stop)
 app.command()(stack.reset)
 app.add_typer(keys.app, name="keys")
 app.add_typer(audience.app, name="audience")
+app.add_typer(bigquery.app, name="bigquery")
 app.command(context_settings=data.PASS_THROUGH)(data.psql)
 app.command(context_settings=data.PASS_THROUGH)(data.dbt)
 

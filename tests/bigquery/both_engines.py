@@ -4,11 +4,8 @@ import json
 import tempfile
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import psycopg
 from dbt.artifacts.schemas.results import RunStatus
@@ -16,28 +13,12 @@ from dbt.cli.main import dbtRunner
 from google.cloud import bigquery
 from psycopg.rows import dict_row
 
+from cdp.bigquery.comparison import TABLES, comparable
 from cdp.bigquery.connection import connect, dbt_variables
 from cdp.bigquery.raw_load import load_raw
 from cdp.bigquery.raw_tables import create_datasets
 from cdp.settings import Settings, environment_set
 from tests.warehouse import DBT_PROJECT, BuildError, build
-
-Row = dict[str, Any]
-
-# Public tables and what they are made from, with the columns that only count runs.
-TABLES = {
-    "collect.daily_intake": (),
-    "unify.profiles": (),
-    "unify.events": (),
-    "unify.sessions": (),
-    "unify.identifiers": (),
-    "unify.profile_changes": ("run",),
-    "unify.unusable_amounts": (),
-    "unify.missing_exchange_rates": (),
-    "segment.audiences": (),
-    "segment.audience_members": (),
-    "segment.audience_changes": (),
-}
 
 
 @dataclass(frozen=True)
@@ -85,33 +66,9 @@ class BothEngines:
 
     def on_postgres(self, table: str) -> list[str]:
         with psycopg.connect(self.database, row_factory=dict_row) as connection:
-            rows: list[Row] = connection.execute(f"select * from {table}").fetchall()
-        return _comparable(rows, TABLES[table])
+            rows = connection.execute(f"select * from {table}").fetchall()
+        return comparable(rows, TABLES[table])
 
     def on_bigquery(self, table: str) -> list[str]:
         rows = self.client.list_rows(f"cdp.{self.settings.bigquery_dataset}_{table}")
-        return _comparable([dict(row) for row in rows], TABLES[table])
-
-
-def _comparable(rows: list[Row], left_out: tuple[str, ...]) -> list[str]:
-    return sorted(
-        json.dumps({key: _plain(row[key]) for key in sorted(row) if key not in left_out})
-        for row in rows
-    )
-
-
-def _plain(value: Any) -> Any:
-    """A value as both clients would give it: the types of numbers and ids differ."""
-    match value:
-        case bool() | None:
-            return value
-        case int() | float() | Decimal():
-            return format(Decimal(str(value)).normalize(), "f")
-        case dict():
-            return {key: _plain(value[key]) for key in sorted(value)}
-        case list():
-            return [_plain(each) for each in value]
-        case UUID() | str():
-            return str(value)
-        case _:
-            return value.isoformat()
+        return comparable(map(dict, rows), TABLES[table])

@@ -9,15 +9,16 @@ from typing import Any
 import psycopg
 import pytest
 
+from cdp.bigquery.comparison import TABLES
 from cdp.settings import PROJECT_DIR
-from tests.bigquery.both_engines import TABLES, BothEngines
+from tests.bigquery.both_engines import BothEngines
 from tests.bigquery_emulator import Emulator
 from tests.unify.test_incremental import invented_event
 from tests.warehouse import land
 
 SCENARIO = PROJECT_DIR / "seeds" / "demo" / "scenario.ndjson"
 FIRST_RUN = datetime(2026, 6, 20, 12, tzinfo=UTC)
-SECOND_RUN = FIRST_RUN + timedelta(days=12)
+SECOND_RUN = FIRST_RUN + timedelta(days=45)
 INVENTED = 120
 
 Snapshot = dict[str, tuple[list[str], list[str]]]

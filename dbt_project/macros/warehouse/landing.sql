@@ -5,8 +5,12 @@
     {{ return(adapter.dispatch('landing_horizon')()) }}
 {% endmacro %}
 
+{# structure_only: every table over no events, to be filled with what BigQuery computed. #}
 {% macro postgres__landing_horizon() %}
-    {{ return('pg_snapshot_xmin(pg_current_snapshot())::text::bigint') }}
+    {{ return(
+        '0::bigint' if var('structure_only', false)
+        else 'pg_snapshot_xmin(pg_current_snapshot())::text::bigint'
+    ) }}
 {% endmacro %}
 
 {# BigQuery receives raw events by range of transaction, with the ids of where they came from; the
