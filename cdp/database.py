@@ -92,6 +92,7 @@ def dbt_environment(url: str) -> dict[str, str]:
     """The variables that `dbt_project/profiles.yml` reads, for the database behind `url`."""
     parts = conninfo_to_dict(url)
     return {
+        "CDP_ENGINE": "postgres",
         "CDP_PG_HOST": str(parts.get("host") or "localhost"),
         "CDP_PG_PORT": str(parts.get("port") or 5432),
         "CDP_PG_USER": str(parts.get("user") or getpass.getuser()),

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -85,6 +85,44 @@ class Settings(BaseSettings):
     )
     export_dir: Path | None = Field(
         default=None, description="Folder of the audience CSV files. Default: exports/ in CDP_HOME."
+    )
+
+    # The warehouse that computes. Names without CDP_ are those that Google's tools and hosts use.
+    engine: Literal["postgres", "bigquery"] = Field(
+        default="postgres",
+        description="Where dbt computes: postgres, or bigquery with PostgreSQL around it.",
+    )
+    bigquery_project_id: str | None = Field(
+        default=None,
+        validation_alias="BIGQUERY_PROJECT_ID",
+        description="Google Cloud project of the BigQuery jobs and data sets.",
+    )
+    bigquery_dataset: str = Field(
+        default="cdp",
+        validation_alias="BIGQUERY_DATASET",
+        pattern="^[A-Za-z][A-Za-z0-9_]{0,99}$",
+        description="Data set of exported tables; the stages' begin with it: cdp_raw, cdp_unify.",
+    )
+    bigquery_location: str = Field(
+        default="US",
+        validation_alias="BIGQUERY_LOCATION",
+        description="Where data sets are created: a region such as europe-west3, or US or EU.",
+    )
+    bigquery_maximum_bytes_billed: int = Field(
+        default=10**12,
+        ge=10**7,
+        validation_alias="BIGQUERY_MAXIMUM_BYTES_BILLED",
+        description="Bytes that one statement may scan; BigQuery refuses one that would scan more.",
+    )
+    bigquery_api_endpoint: str | None = Field(
+        default=None,
+        validation_alias="BIGQUERY_API_ENDPOINT",
+        description="Address of an emulator, which needs no credentials. Default: Google's own.",
+    )
+    google_application_credentials: Path | None = Field(
+        default=None,
+        validation_alias="GOOGLE_APPLICATION_CREDENTIALS",
+        description="Key file of a service account. Default: the login of gcloud or the machine.",
     )
 
     # Collect: the limits of the reference API (Segment's HTTP tracking API) unless set otherwise.

@@ -25,7 +25,7 @@ SEEDS_DIR = PROJECT_DIR / "seeds"
 MANIFEST_DIR = DBT_PROJECT_DIR / "target" / "dagster"
 PARSED_SUFFIXES = frozenset({".sql", ".yml", ".yaml", ".md", ".csv", ".py"})
 # Nothing connects while parsing; the profile only has to be complete.
-NO_DATABASE = {"CDP_PG_HOST": "localhost", "CDP_PG_DATABASE": "cdp"}
+NO_DATABASE = {"CDP_ENGINE": "postgres", "CDP_PG_HOST": "localhost", "CDP_PG_DATABASE": "cdp"}
 
 
 def load_manifest(

@@ -9,7 +9,8 @@ import dagster as dg
 import psycopg
 from dagster_dbt import dbt_assets
 
-from cdp.database import database_url, dbt_environment
+from cdp.database import database_url
+from cdp.engine import dbt_variables
 from cdp.rebase import rebase_restored
 from cdp.settings import Settings
 from dagster_project.audience_reports import MISTAKES_CHECK, mistakes, report_audiences
@@ -94,7 +95,8 @@ def _build(
     manifest: Mapping[str, Any],
     project_dir: Path,
 ) -> Iterator[BuildEvent]:
-    target_dir = settings.home / "dbt"
+    # dbt parses again when it finds what it parsed for another engine.
+    target_dir = settings.home / ("dbt" if settings.engine == "postgres" else "dbt_bigquery")
     arguments = ["build", *selection(context, manifest)]
     arguments += ["--full-refresh"] if config.full_refresh else []
     context.log.info("dbt %s", " ".join(arguments))
@@ -111,7 +113,7 @@ def _build(
         arguments,
         project_dir=project_dir,
         target_dir=target_dir,
-        environment=dbt_environment(database_url(settings)),
+        environment=dbt_variables(settings),
     )
     with contextlib.closing(stream):  # at once, whatever happens here: it holds dbt
         for result in stream:

@@ -11,22 +11,28 @@ from dagster_project.stages import stage_of
 
 UNIQUE_ID = "dagster_dbt/unique_id"
 WATERMARK = dg.AssetKey(["decide", "watermark"])
+# Where the assets of dbt lie when BigQuery computes: without it stand the tables in PostgreSQL.
+BIGQUERY = "bigquery"
 
 
 class StageTranslator(DagsterDbtTranslator):
     """Keys are [schema, table], groups are the stages, dbt tests are checks.
 
-    `stale_after` is the age at which the batch, dated by `decide.watermark`, counts as late.
+    `prefix` comes before every key. `stale_after` is the age at which the batch, dated by
+    `decide.watermark`, counts as late.
     """
 
-    def __init__(self, stale_after: timedelta = timedelta(hours=1)) -> None:
+    def __init__(
+        self, stale_after: timedelta = timedelta(hours=1), prefix: Sequence[str] = ()
+    ) -> None:
         super().__init__(DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True))
         self._stale_after = stale_after
+        self._prefix = prefix
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         # The table's own name: a seed and a model may not share one in dbt, so one has an alias.
         table = dbt_resource_props.get("alias") or dbt_resource_props["name"]
-        return dg.AssetKey([_schema(dbt_resource_props), table])
+        return dg.AssetKey([*self._prefix, _schema(dbt_resource_props), table])
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
         return stage_of(_schema(dbt_resource_props))
@@ -38,7 +44,7 @@ class StageTranslator(DagsterDbtTranslator):
         props = self.get_resource_props(manifest, unique_id)
         if props["resource_type"] == "seed":
             spec = spec.replace_attributes(kinds={"dbt", "csv"})
-        if spec.key == WATERMARK:
+        if spec.key == WATERMARK.with_prefix(self._prefix):
             policy = dg.FreshnessPolicy.time_window(fail_window=self._stale_after)
             spec = spec.replace_attributes(freshness_policy=policy)
         return spec

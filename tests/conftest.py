@@ -2,8 +2,10 @@
 
 import itertools
 import signal
+import uuid
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -58,6 +60,24 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgr
 def database(cluster: EmbeddedPostgres) -> Iterator[str]:
     """The owner's connection string of a fresh, migrated database."""
     name = f"test_{next(numbers)}"
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+        connection.execute(f"create database {name} template {TEMPLATE}")
+    yield make_conninfo(cluster.url(name))
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+        connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture(scope="module")
+def module_database(cluster: EmbeddedPostgres) -> Iterator[str]:
+    """The owner's connection string of a fresh, migrated database that a test module shares."""
+    with fresh_database(cluster) as database:
+        yield database
+
+
+@contextmanager
+def fresh_database(cluster: EmbeddedPostgres) -> Iterator[str]:
+    """The owner's connection string of a migrated database that lives as long as the block."""
+    name = f"fresh_{uuid.uuid4().hex}"
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
         connection.execute(f"create database {name} template {TEMPLATE}")
     yield make_conninfo(cluster.url(name))

@@ -8,6 +8,7 @@ import typer
 
 from cdp.cli import (
     audience,
+    bigquery,
     data,
     demo,
     doctor,
@@ -46,6 +47,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(audience.app, name="audience")
 app.add_typer(identity.app, name="identity")
+app.add_typer(bigquery.app, name="bigquery")
 app.command(context_settings=data.PASS_THROUGH)(data.psql)
 app.command(context_settings=data.PASS_THROUGH)(data.dbt)
 

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from cdp.cli.terminal import ready_settings
-from cdp.database import dbt_environment
+from cdp.engine import dbt_variables
 from cdp.postgres import find_program
 from cdp.settings import PROJECT_DIR
 
@@ -25,9 +25,9 @@ def psql(context: typer.Context) -> None:
 
 
 def dbt(context: typer.Context) -> None:
-    """Run dbt on the database; every argument goes to dbt: cdp dbt build --select profiles."""
-    _settings, url = ready_settings()
+    """Run dbt on the engine; every argument goes to dbt: cdp dbt build --select profiles."""
+    settings, _url = ready_settings()
     os.chdir(PROJECT_DIR / "dbt_project")
-    environment = os.environ | dbt_environment(url)
+    environment = os.environ | dbt_variables(settings)
     arguments = [sys.executable, "-m", "dbt.cli.main", *context.args]
     os.execve(sys.executable, arguments, environment)  # noqa: S606 - replaces this process, no shell

@@ -35,8 +35,8 @@ select
 from raw.active_access_tokens() as tokens
 right join (select) as always on true
 """
-# Whether the process lives, what it counts, and how to ask: as on the write side, for everybody. The
-# console asks for a token itself and reads through the other addresses with it.
+# Whether the process lives, what it counts, and how to ask: as on the write side, for everybody.
+# The console asks for a token itself and reads through the other addresses with it.
 PUBLIC = frozenset({"/health", "/ready", "/metrics", "/openapi/serving.json"})
 # Questions that take a body.
 READING_POSTS = frozenset({"/audiences/preview"})

@@ -1,18 +1,13 @@
 """One built warehouse per test module, for tests that only look at it."""
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
-from cdp.postgres import EmbeddedPostgres
-from tests.conftest import TEMPLATE
 from tests.warehouse import build, land, parsed_manifest
 
 Row = dict[str, Any]
@@ -48,24 +43,6 @@ class Warehouse:
             self.profile_id(identifier_type, value),
         )
         return row
-
-
-@pytest.fixture(scope="module")
-def module_database(cluster: EmbeddedPostgres) -> Iterator[str]:
-    """The owner's connection string of a fresh, migrated database that a test module shares."""
-    with fresh_database(cluster) as database:
-        yield database
-
-
-@contextmanager
-def fresh_database(cluster: EmbeddedPostgres) -> Iterator[str]:
-    """The owner's connection string of a migrated database that lives as long as the block."""
-    name = f"fresh_{uuid.uuid4().hex}"
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}")
-    yield make_conninfo(cluster.url(name))
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)")
 
 
 @pytest.fixture(scope="module")

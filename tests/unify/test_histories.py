@@ -20,7 +20,8 @@ from psycopg import RawCursor
 from cdp.identity_evidence import TODAY
 from cdp.identity_rules import BlockedIdentifier, IdentityRules, seeded_rules
 from cdp.postgres import EmbeddedPostgres
-from tests.unify.conftest import UNIFY, Warehouse, fresh_database
+from tests.conftest import fresh_database
+from tests.unify.conftest import UNIFY, Warehouse
 from tests.unify.identity_by_hand import Identifier, work_out
 from tests.unify.test_incremental import FIRST_DAY, assert_equal, invented_event, snapshot
 from tests.warehouse import build, land

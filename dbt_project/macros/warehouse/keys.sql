@@ -1,18 +1,25 @@
 {# Keys: numbers that the identity graph is computed with, and ids that other programs see. #}
 
-{# A 64-bit key of an identifier. Internal: its values may differ between warehouses and versions.
-   Two identifiers with one key would become one person, so a test on the identifiers forbids it. #}
+{# A 64-bit key of an identifier, the same on every warehouse: what BigQuery computes is published to
+   PostgreSQL, where other programs look keys up. Two identifiers with one key would become one person,
+   so a test on the identifiers forbids it. #}
 {% macro identifier_key(identifier_type, value) %}
     {{ return(adapter.dispatch('identifier_key')(identifier_type, value)) }}
 {% endmacro %}
 
 {% macro postgres__identifier_key(identifier_type, value) %}
-    {% set seeds = {'user_id': 1, 'email': 2, 'phone': 3, 'anonymous_id': 4} %}
-    {{ return('hashtextextended(' ~ value ~ ', ' ~ seeds[identifier_type] ~ ')') }}
+    {% set digest = "md5('" ~ identifier_type ~ ":' || " ~ value ~ ')' %}
+    {{ return("('x' || left(" ~ digest ~ ', 16))::bit(64)::bigint') }}
 {% endmacro %}
 
+{# Two halves, the upper one signed: as one number it would not be a literal that fits. #}
 {% macro bigquery__identifier_key(identifier_type, value) %}
-    {{ return("farm_fingerprint(concat('" ~ identifier_type ~ ":', " ~ value ~ '))') }}
+    {% set digest = "to_hex(md5(concat('" ~ identifier_type ~ ":', " ~ value ~ ')))' %}
+    {% set upper = "cast(concat('0x', substr(" ~ digest ~ ', 1, 8)) as int64)' %}
+    {% set lower = "cast(concat('0x', substr(" ~ digest ~ ', 9, 8)) as int64)' %}
+    {{ return(
+        '((' ~ upper ~ ' - if(' ~ upper ~ ' >= 2147483648, 4294967296, 0)) * 4294967296 + ' ~ lower ~ ')'
+    ) }}
 {% endmacro %}
 
 {# A public id made of text: the same on every warehouse, for ever. #}

@@ -5,13 +5,24 @@
     {{ return(adapter.dispatch('landing_horizon')()) }}
 {% endmacro %}
 
+{# structure_only: every table over no events, to be filled with what BigQuery computed. #}
 {% macro postgres__landing_horizon() %}
-    {{ return('pg_snapshot_xmin(pg_current_snapshot())::text::bigint') }}
+    {{ return(
+        '0::bigint' if var('structure_only', false)
+        else 'pg_snapshot_xmin(pg_current_snapshot())::text::bigint'
+    ) }}
 {% endmacro %}
 
-{# BigQuery receives raw events in load jobs that keep the transaction id of where they came from. #}
+{# BigQuery receives raw events by range of transaction, with the ids of where they came from; the
+   ledger of these loads says up to where all of it is there. #}
 {% macro bigquery__landing_horizon() %}
-    {{ return('(select coalesce(max(xid), 0) + 1 from ' ~ source('raw', 'events') ~ ')') }}
+    {{ return(
+        '(select coalesce(max(to_xid), 0) from ' ~ bigquery_loads() ~ ' where loaded_at is not null)'
+    ) }}
+{% endmacro %}
+
+{% macro bigquery_loads() %}
+    {{ return(source('raw', 'events').incorporate(path={'identifier': 'loads'})) }}
 {% endmacro %}
 
 {# Which cluster the transaction ids belong to: they start again in another one. #}
@@ -24,7 +35,7 @@
 {% endmacro %}
 
 {% macro bigquery__landing_system() %}
-    {{ return('cast(0 as int64)') }}
+    {{ return('(select coalesce(max(system_identifier), 0) from ' ~ bigquery_loads() ~ ')') }}
 {% endmacro %}
 
 {# The transaction id of a raw row as a plain number. #}
@@ -51,6 +62,36 @@
 
 {% macro bigquery__landing_xid(number) %}
     {{ return(number) }}
+{% endmacro %}
+
+{# Whether a raw row landed in the window of this run. `received` is its time or day of receipt. #}
+{% macro landed_in(window, received='received_at') %}
+    {{ return(adapter.dispatch('landed_in')(window, received)) }}
+{% endmacro %}
+
+{% macro postgres__landed_in(window, received) %}
+    {{ return(
+        'xid >= ' ~ landing_xid(window.from_xid) ~ ' and xid < ' ~ landing_xid(window.to_xid)
+    ) }}
+{% endmacro %}
+
+{# There the tables are partitioned by receipt: the ledger knows the first day of what is new, so that
+   only partitions are read that hold some of it. #}
+{% macro bigquery__landed_in(window, received) %}
+    {% set first_day = '0001-01-01' %}
+    {% if execute %}
+        {% set first_days = run_query(
+            'select cast(date(min(first_received_at)) as string) as first_day from '
+            ~ bigquery_loads() ~ ' where to_xid > ' ~ window.from_xid
+        ).columns[0].values() %}
+        {% set first_day = first_days[0] or first_day %}
+    {% endif %}
+    {% set literal = timestamp_literal(first_day ~ 'T00:00:00Z')
+        if received == 'received_at' else "date '" ~ first_day ~ "'" %}
+    {{ return(
+        received ~ ' >= ' ~ literal
+        ~ ' and xid >= ' ~ window.from_xid ~ ' and xid < ' ~ window.to_xid
+    ) }}
 {% endmacro %}
 
 {# The place of an event in the order of landing, as one number: min() finds the first. #}

@@ -20,9 +20,7 @@ with counted as (
         0 as landed_count,
         0 as kept_count
     from {{ source('raw', 'landings') }}
-    where
-        xid >= {{ landing_xid(window.from_xid) }}
-        and xid < {{ landing_xid(window.to_xid) }}
+    where {{ landed_in(window, 'received_on') }}
     union all
     select
         {{ day_of('received_at') }} as received_on,
@@ -35,9 +33,7 @@ with counted as (
         1 as landed_count,
         0 as kept_count
     from {{ source('raw', 'events') }}
-    where
-        xid >= {{ landing_xid(window.from_xid) }}
-        and xid < {{ landing_xid(window.to_xid) }}
+    where {{ landed_in(window) }}
     union all
     select
         {{ day_of('received_at') }} as received_on,

@@ -28,9 +28,7 @@ with landed as (
         occurred_at,
         received_at
     from {{ source('raw', 'events') }}
-    where
-        xid >= {{ landing_xid(window.from_xid) }}
-        and xid < {{ landing_xid(window.to_xid) }}
+    where {{ landed_in(window) }}
 ),
 
 numbered as (
