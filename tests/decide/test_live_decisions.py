@@ -116,8 +116,8 @@ async def test_several_contexts_are_decided_at_once_and_kept_apart(database: str
         decisions = (await decide(client, user_id="ada", contexts=contexts))["decisions"]
         assert [each["experience"] for each in decisions] == ["loyalty", "premium"] * 50
         assert len({each["decision_id"] for each in decisions}) == 100
-        contexts: tuple[list[object], ...] = ([], [1], [{}] * 101)
-        for wrong in contexts:
+        unusable: tuple[list[object], ...] = ([], [1], [{}] * 101)
+        for wrong in unusable:
             answer = await client.post("/decide", json={"user_id": "ada", "contexts": wrong})
             assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
         both = {"user_id": "ada", "contexts": [{}], "context": {}}
