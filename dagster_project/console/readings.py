@@ -11,7 +11,7 @@ from dagster_project.serving.database import Database, Row
 from dagster_project.serving.errors import RequestError
 
 PAGE_ROWS = 50
-MOST_COUNTED = 100_000
+MOST_COUNTED = 10_000
 NEWEST_FIRST = "infinity"
 LAST_ID = UUID(int=2**128 - 1)
 

@@ -140,7 +140,8 @@ def test_a_newcomer_sees_it_work(stack: Stack, browser: Browser, tmp_path: Path)
     wait_for_run(page)
     run = page.locator("#progress a").get_attribute("href")
     page.reload()
-    expect(page.locator(".facts")).to_contain_text("Members 1")
+    members = page.locator(".fact", has=page.get_by_text("Members", exact=True))
+    expect(members.locator("dd")).to_have_text("1")
     expect(page.locator("tbody").filter(has_text="entered")).to_contain_text("grace@example.org")
 
     # Export it, and see the run in Dagster.
