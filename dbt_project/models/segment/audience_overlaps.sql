@@ -5,15 +5,15 @@ with overlapping as (
         audiences.audience_id,
         audiences.audience_key,
         audiences.member_count,
-        also.audience_id as other_audience_id,
+        co_members.audience_id as other_audience_id,
         count(*) as shared_count
     from {{ ref('audience_catalog') }} as audiences
     inner join {{ ref('audience_members') }} as members
         on audiences.audience_id = members.audience_id
-    inner join {{ ref('audience_members') }} as also
-        on members.profile_id = also.profile_id and members.audience_id <> also.audience_id
+    inner join {{ ref('audience_members') }} as co_members
+        on members.profile_id = co_members.profile_id and members.audience_id <> co_members.audience_id
     group by
-        audiences.audience_id, audiences.audience_key, audiences.member_count, also.audience_id
+        audiences.audience_id, audiences.audience_key, audiences.member_count, co_members.audience_id
 )
 
 select
