@@ -11,9 +11,14 @@ with overlapping as (
     inner join {{ ref('audience_members') }} as members
         on audiences.audience_id = members.audience_id
     inner join {{ ref('audience_members') }} as co_members
-        on members.profile_id = co_members.profile_id and members.audience_id <> co_members.audience_id
+        on
+            members.profile_id = co_members.profile_id
+            and members.audience_id <> co_members.audience_id
     group by
-        audiences.audience_id, audiences.audience_key, audiences.member_count, co_members.audience_id
+        audiences.audience_id,
+        audiences.audience_key,
+        audiences.member_count,
+        co_members.audience_id
 )
 
 select
