@@ -210,7 +210,7 @@ class _Loader:
             is_new = True
             with explained(f"load {table_name(self._settings, table)} (job {job_id})"):
                 try:
-                    job = self._submit(file, table, "WRITE_APPEND", job_id)
+                    job: Any = self._submit(file, table, "WRITE_APPEND", job_id)
                 except exceptions.Conflict:
                     is_new = False
                     job = self._client.get_job(job_id)

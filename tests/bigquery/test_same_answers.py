@@ -2,14 +2,18 @@
 
 import json
 import random
-from collections.abc import Iterator
+import re
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
+import sqlglot
 
 from cdp.bigquery.comparison import TABLES
+from cdp.bigquery.connection import BigQueryError
+from cdp.bigquery.publish import PublishedTable, publish
 from cdp.settings import PROJECT_DIR
 from tests.bigquery.both_engines import BothEngines
 from tests.bigquery_emulator import Emulator
@@ -22,6 +26,25 @@ SECOND_RUN = FIRST_RUN + timedelta(days=45)
 INVENTED = 120
 
 Snapshot = dict[str, tuple[list[str], list[str]]]
+
+
+@dataclass
+class Taken:
+    """What the engines held after each run, and the statements that dbt sent to BigQuery."""
+
+    engines: BothEngines
+    tables: dict[str, Snapshot] = field(default_factory=dict)
+    statements: dict[str, str] = field(default_factory=dict)
+
+    def take(self, run: str) -> None:
+        self.tables[run] = {
+            table: (self.engines.on_postgres(table), self.engines.on_bigquery(table))
+            for table in TABLES
+        }
+        sent = self.engines.target_folder / "run"
+        self.statements |= {
+            f"{run}/{path.relative_to(sent)}": path.read_text() for path in sent.rglob("*.sql")
+        }
 
 
 def chain(length: int) -> list[dict[str, Any]]:
@@ -60,34 +83,27 @@ def batches() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 
 @pytest.fixture(scope="module")
-def snapshots(emulator: Emulator, module_database: str) -> Iterator[dict[str, Snapshot]]:
+def taken(emulator: Emulator, module_database: str) -> Taken:
     """Every table on both sides, after each of three runs."""
     engines = BothEngines(module_database, emulator.settings("same"))
+    taken = Taken(engines)
     first, second = batches()
-    taken = {}
-
-    def take(run: str) -> None:
-        taken[run] = {
-            table: (engines.on_postgres(table), engines.on_bigquery(table)) for table in TABLES
-        }
-
     for run, events, as_of in (("first", first, FIRST_RUN), ("second", second, SECOND_RUN)):
         with psycopg.connect(module_database, autocommit=True) as connection:
             for event in events:
                 received_at = {} if "receivedAt" in event else {"receivedAt": as_of.isoformat()}
                 land(connection, [event | received_at])
         engines.refresh_both(as_of, command="build" if run == "first" else "run")
-        take(run)
+        taken.take(run)
     engines.refresh(SECOND_RUN, full_refresh=True)
-    take("full")
-    yield taken
-    engines.client.close()
+    taken.take("full")
+    return taken
 
 
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("run", ["first", "second", "full"])
-def test_a_table_has_the_same_rows(snapshots: dict[str, Snapshot], run: str, table: str) -> None:
-    on_postgres, on_bigquery = snapshots[run][table]
+def test_a_table_has_the_same_rows(taken: Taken, run: str, table: str) -> None:
+    on_postgres, on_bigquery = taken.tables[run][table]
     assert len(on_postgres) > 0 or table == "unify.profile_changes"
     missing = [row for row in on_postgres if row not in on_bigquery]
     surplus = [row for row in on_bigquery if row not in on_postgres]
@@ -95,16 +111,87 @@ def test_a_table_has_the_same_rows(snapshots: dict[str, Snapshot], run: str, tab
     assert len(on_bigquery) == len(on_postgres)
 
 
-def test_what_is_compared_holds_the_cases_that_matter(snapshots: dict[str, Snapshot]) -> None:
+def test_what_is_compared_holds_the_cases_that_matter(taken: Taken) -> None:
     def column(table: str, name: str) -> list[Any]:
-        return [json.loads(row)[name] for row in snapshots["second"][table][1]]
+        return [json.loads(row)[name] for row in taken.tables["second"][table][1]]
 
     assert {"merge", "split"} <= set(column("unify.profile_changes", "kind"))
     assert True in column("unify.identifiers", "is_blocked")
     assert {"entered", "exited"} <= set(column("segment.audience_changes", "change"))
     chain_owners = {
         row["profile_id"]
-        for row in map(json.loads, snapshots["second"]["unify.identifiers"][1])
+        for row in map(json.loads, taken.tables["second"]["unify.identifiers"][1])
         if row["identifier_value"].startswith("chain-")
     }
     assert len(chain_owners) == 1
+
+
+def test_every_statement_is_bigquery_syntax(taken: Taken) -> None:
+    wrong = {}
+    for name, text in taken.statements.items():
+        try:
+            sqlglot.parse(text, read="bigquery")
+        except sqlglot.errors.ParseError as error:
+            wrong[name] = str(error)[:300]
+    assert wrong == {}
+    assert len(taken.statements) > 100
+
+
+def test_a_later_run_asks_raw_for_no_more_than_what_is_new(taken: Taken) -> None:
+    for model in ("stg_events", "int_intake__by_run"):
+        sent = taken.statements[f"second/cdp/models/collect/{model}.sql"]
+        [bound] = set(re.findall(r"received_at >= timestamp '([^']+)'", sent))
+        assert bound == "2026-06-15T00:00:00Z"
+        assert re.search(r"and xid >= [1-9]\d* and xid < \d+", sent)
+
+
+def test_publishing_makes_postgresql_what_bigquery_is_and_writes_only_what_differs(
+    taken: Taken,
+) -> None:
+    engines = taken.engines
+    tables = [PublishedTable(*table.split(".")) for table in TABLES]
+    runs = publish(engines.settings, engines.database, tables, client=engines.client)
+    # The number of a run is the only thing that the engines do not share.
+    changes = PublishedTable("unify", "profile_changes")
+    assert {table for table, each in runs.items() if each.written} <= {changes}
+
+    with psycopg.connect(engines.database) as connection:
+        connection.execute("delete from unify.profiles where total_orders > 0")
+        connection.execute("update unify.sessions set event_count = -1")
+        connection.execute(
+            "insert into segment.audience_members select 1, profile_id, now()"
+            " from unify.profiles limit 1"
+        )
+    mended = publish(engines.settings, engines.database, tables, client=engines.client)
+    for table in ("unify.profiles", "unify.sessions", "segment.audience_members"):
+        on_bigquery = taken.tables["full"][table][1]
+        assert engines.on_postgres(table) == on_bigquery
+        result = mended[PublishedTable(*table.split("."))]
+        assert result.rows == len(on_bigquery)
+        assert 0 < result.written <= len(on_bigquery)
+
+
+def test_a_run_that_did_not_end_is_not_published(taken: Taken) -> None:
+    engines = taken.engines
+    window = f"{engines.settings.bigquery_dataset}_collect.refresh_window"
+    engines.client.query_and_wait(f"update `{window}` set to_xid = to_xid + 1 where true")
+    with psycopg.connect(engines.database) as connection:
+        connection.execute("delete from unify.sessions")
+    table = PublishedTable("unify", "sessions")
+    try:
+        with pytest.raises(BigQueryError, match="did not end, so nothing was published"):
+            publish(engines.settings, engines.database, [table], client=engines.client)
+        assert engines.on_postgres("unify.sessions") == []
+    finally:
+        engines.client.query_and_wait(f"update `{window}` set to_xid = to_xid - 1 where true")
+
+
+def test_a_table_with_other_columns_is_named_and_nothing_is_published(taken: Taken) -> None:
+    engines = taken.engines
+    with psycopg.connect(engines.database) as connection:
+        connection.execute("alter table unify.identifiers drop column user_count")
+        connection.execute("delete from unify.sessions")
+    tables = [PublishedTable("unify", "sessions"), PublishedTable("unify", "identifiers")]
+    with pytest.raises(BigQueryError, match="different columns: user_count"):
+        publish(engines.settings, engines.database, tables, client=engines.client)
+    assert engines.on_postgres("unify.sessions") == []

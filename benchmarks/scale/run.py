@@ -1,0 +1,84 @@
+"""Both engines on the same generated events: equal by hash, statements, rounds of the identity loop.
+
+    python benchmarks/scale/run.py [events, default 100000]
+
+PostgreSQL is a server of its own that is thrown away, BigQuery the emulator of the tests. Its
+seconds say nothing about BigQuery, so only what does not depend on the machine is printed.
+"""
+
+import hashlib
+import re
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+from google.cloud import bigquery
+
+from benchmarks.unify.run import land
+from cdp.bigquery.comparison import TABLES
+from cdp.database import migrate
+from cdp.postgres import EmbeddedPostgres
+from tests.bigquery.both_engines import BothEngines
+from tests.bigquery_emulator import running_emulator
+
+AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
+SENT = re.compile(r"LOG:  (?:statement|execute [^:]*): ")
+ROUND = re.compile(r"create (?:temporary|or replace) table \S*__representatives_(\d+)")
+
+
+def digest(rows: list[str]) -> str:
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+
+
+def sent_to_postgres(log: Path, offset: int) -> list[str]:
+    """The statements since a place in the server's log."""
+    return SENT.split(log.read_text(errors="replace")[offset:])[1:]
+
+
+def sent_to_bigquery(client: bigquery.Client, since: datetime) -> list[str]:
+    jobs = client.list_jobs(min_creation_time=since, max_results=10_000)
+    return [job.query for job in jobs if isinstance(job, bigquery.QueryJob)]
+
+
+def rounds(statements: list[str]) -> int:
+    return max((int(each) for text in statements for each in ROUND.findall(text)), default=0)
+
+
+def refresh(engines: BothEngines, log: Path, title: str, command: str) -> None:
+    offset, since = len(log.read_text(errors="replace")), datetime.now(UTC)
+    engines.refresh_both(AS_OF, command=command)
+    on_postgres = sent_to_postgres(log, offset)
+    on_bigquery = sent_to_bigquery(engines.client, since)
+    print(f"\n{title}")
+    print(f"  statements  PostgreSQL {len(on_postgres)}, BigQuery {len(on_bigquery)}")
+    print(f"  rounds      PostgreSQL {rounds(on_postgres)}, BigQuery {rounds(on_bigquery)}")
+    for table in TABLES:
+        here, there = engines.on_postgres(table), engines.on_bigquery(table)
+        verdict = "equal" if digest(here) == digest(there) else "DIFFERENT"
+        print(f"  {verdict:9} {len(here):>9,} rows  {digest(here)}  {table}", flush=True)
+
+
+def main() -> None:
+    events = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    with tempfile.TemporaryDirectory(prefix="cdp-benchmark-") as folder:
+        server = EmbeddedPostgres(Path(folder) / "home", settings=(("log_statement", "all"),))
+        server.start()
+        try:
+            migrate(server.url())
+            with running_emulator() as emulator:
+                engines = BothEngines(server.url(), emulator.settings("scale"))
+                for title, first, last in (
+                    (f"First run, {events:,} events", 1, events),
+                    (f"{events // 100:,} more events", events + 1, events + events // 100),
+                ):
+                    with psycopg.connect(server.url(), autocommit=True) as connection:
+                        land(connection, first, last, events // 10)
+                    refresh(engines, server.log_file, title, "build" if first == 1 else "run")
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()
