@@ -1,4 +1,4 @@
-"""Both engines on the same generated events: equal by hash, statements, rounds of the identity loop.
+"""Both engines on the same generated events: equal by hash, statements, rounds of identity.
 
     python benchmarks/scale/run.py [events, default 100000]
 
