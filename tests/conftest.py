@@ -59,25 +59,21 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgr
 @pytest.fixture
 def database(cluster: EmbeddedPostgres) -> Iterator[str]:
     """The owner's connection string of a fresh, migrated database."""
-    name = f"test_{next(numbers)}"
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}")
-    yield make_conninfo(cluster.url(name))
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)")
+    with fresh_database(cluster, f"test_{next(numbers)}") as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
 def module_database(cluster: EmbeddedPostgres) -> Iterator[str]:
     """The owner's connection string of a fresh, migrated database that a test module shares."""
-    with fresh_database(cluster) as database:
-        yield database
+    with fresh_database(cluster) as url:
+        yield url
 
 
 @contextmanager
-def fresh_database(cluster: EmbeddedPostgres) -> Iterator[str]:
+def fresh_database(cluster: EmbeddedPostgres, name: str | None = None) -> Iterator[str]:
     """The owner's connection string of a migrated database that lives as long as the block."""
-    name = f"fresh_{uuid.uuid4().hex}"
+    name = name or f"fresh_{uuid.uuid4().hex}"
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
         connection.execute(f"create database {name} template {TEMPLATE}")
     yield make_conninfo(cluster.url(name))
