@@ -13,6 +13,7 @@ from cdp.bigquery.publish import PublishedTable, missing_tables, publish
 from cdp.bigquery.raw_load import load_raw
 from cdp.bigquery.raw_tables import TABLES
 from cdp.database import database_url
+from cdp.rebase import rebase_restored
 from cdp.settings import Settings, load_settings
 from dagster_project.dbt_manifest import DBT_PROJECT_DIR, load_manifest
 from dagster_project.dbt_translator import BIGQUERY, WATERMARK
@@ -56,6 +57,7 @@ def loaded_raw() -> dg.AssetsDefinition:
         holder = f"cdp load, run {context.run.run_id[:8]}"
         with exclusive(url, LOADING, holder=holder, on_wait=context.log.info):
             on_step("raw events to BigQuery", 0, 1)
+            rebase_restored(url)  # a restored dump has ids that mean nothing here
             loaded = load_raw(
                 settings, url, on_range=lambda events: context.log.info("%d events loaded.", events)
             )
