@@ -238,7 +238,7 @@ def test_a_server_that_refuses_is_quoted_with_what_to_do(
     landed(database, "a")
 
     def refuse(*_arguments: Any, **_options: Any) -> Any:
-        raise exceptions.from_http_status(403, "Quota exceeded: too many imports of this table")
+        raise exceptions.Forbidden("Quota exceeded: too many imports")  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(bigquery.Client, "load_table_from_file", refuse)
     with pytest.raises(BigQueryError, match="Quota exceeded") as caught:
