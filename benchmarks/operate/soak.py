@@ -211,13 +211,14 @@ def main() -> int:
     arguments.add_argument("--seconds", type=float, default=600)
     arguments.add_argument("--port", type=int, default=3170)
     chosen = arguments.parse_args()
-    with tempfile.TemporaryDirectory(prefix="cdp-soak-") as folder:
+    with tempfile.TemporaryDirectory(prefix="cdp-soak-", ignore_cleanup_errors=True) as folder:
         settings = load_settings(home=Path(folder), port=chosen.port)
         try:
             result = soak(chosen.seconds, settings, Path(folder))
+            sys.stdout.write(json.dumps(result, indent=2) + "\n")
+            sys.stdout.flush()
         finally:
             EmbeddedPostgres(settings.home.resolve()).stop()
-    sys.stdout.write(json.dumps(result, indent=2) + "\n")
     return 0 if result["is good"] else 1
 
 
