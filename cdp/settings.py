@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psycopg
+from dotenv import dotenv_values
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -83,6 +84,10 @@ class Settings(BaseSettings):
     alert_webhook_url: str | None = Field(
         default=None, description="Address that a failed Dagster run is posted to, as JSON."
     )
+    private_webhooks: bool = Field(
+        default=False,
+        description="Whether webhooks may go to private, link-local and loopback addresses.",
+    )
     export_dir: Path | None = Field(
         default=None, description="Folder of the audience CSV files. Default: exports/ in CDP_HOME."
     )
@@ -102,6 +107,11 @@ class Settings(BaseSettings):
         validation_alias="BIGQUERY_DATASET",
         pattern="^[A-Za-z][A-Za-z0-9_]{0,99}$",
         description="Data set of exported tables; the stages' begin with it: cdp_raw, cdp_unify.",
+    )
+    bigquery_table_profiles: str = Field(
+        default="profiles",
+        validation_alias="BIGQUERY_TABLE_PROFILES",
+        description="Name of the exported table of profiles.",
     )
     bigquery_location: str = Field(
         default="US",
@@ -251,8 +261,7 @@ class Settings(BaseSettings):
     @field_validator("refresh_cron")
     @classmethod
     def _is_cron(cls, value: str) -> str:
-        five_fields = r"[0-9*/,\-]+( [0-9A-Za-z*/,#\-]+){4}"
-        if not re.fullmatch(rf"{five_fields}|@(hourly|daily|weekly|monthly|yearly)", value):
+        if not valid_cron(value):
             raise ValueError("give five cron fields such as */15 * * * *")
         return value
 
@@ -287,6 +296,17 @@ class Settings(BaseSettings):
     @property
     def listens_on_loopback(self) -> bool:
         return self.host in LOOPBACK_HOSTS
+
+
+def valid_cron(value: str) -> bool:
+    """Whether a text has the form of a cron expression: five fields, or a name such as @daily."""
+    five_fields = r"[0-9*/,\-]+( [0-9A-Za-z*/,#\-]+){4}"
+    return bool(re.fullmatch(rf"{five_fields}|@(hourly|daily|weekly|monthly|yearly)", value))
+
+
+def read_secret(name: str) -> str | None:
+    """The variable `name` of the environment, else of `.env`: what a seed refers to by its name."""
+    return os.environ.get(name) or dotenv_values(PROJECT_DIR / ".env").get(name) or None
 
 
 def load_settings(**overrides: Any) -> Settings:

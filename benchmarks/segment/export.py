@@ -21,9 +21,9 @@ from statistics import median
 
 import httpx
 import psycopg
+from benchmarks.activate.csv_export import BARE, TABLES
 from psycopg.conninfo import make_conninfo
 
-from benchmarks.activate.csv_export import BARE, TABLES
 from benchmarks.segment.run import seconds
 from cdp.database import migrate
 from cdp.postgres import EmbeddedPostgres

@@ -10,6 +10,7 @@ from cdp.cli import (
     audience,
     bigquery,
     data,
+    deliveries,
     demo,
     doctor,
     erase,
@@ -20,6 +21,7 @@ from cdp.cli import (
     stack,
     tokens,
     up,
+    webhook_receiver,
 )
 from cdp.cli.terminal import errors
 from cdp.errors import UserError
@@ -48,6 +50,8 @@ app.add_typer(tokens.app, name="tokens")
 app.add_typer(audience.app, name="audience")
 app.add_typer(identity.app, name="identity")
 app.add_typer(bigquery.app, name="bigquery")
+app.add_typer(deliveries.app, name="deliveries")
+app.command("webhook-receiver")(webhook_receiver.webhook_receiver)
 app.command(context_settings=data.PASS_THROUGH)(data.psql)
 app.command(context_settings=data.PASS_THROUGH)(data.dbt)
 

@@ -1,8 +1,12 @@
-"""Audiences as CSV files in a folder: `<audience_key>.csv` and `<audience_key>.manifest.json`.
+"""Audiences as CSV files: `<audience_key>.csv` and `<audience_key>.manifest.json`.
 
-A file appears whole or not at all: it is written beside its place under another name, forced to
-disk, and renamed. The manifest follows in the same way. Who needs both of one delivery compares
-the manifest's `sha256` with the file, and reads again when they differ.
+In delta mode that file is written once, and then each delivery that has changes adds
+`<audience_key>.delta.<when>.csv`, whose first column `change` says entered, changed or exited, with
+a manifest of its own. Delta files sort in the order in which they were delivered; when the whole
+audience is written again they are removed.
+
+Each file appears whole or not at all; its manifest follows in the same way. Who needs both of one
+delivery compares the manifest's `sha256` with the file, and reads again when they differ.
 
 Instants are ISO 8601 with their offset, in UTC, as PostgreSQL writes them: putting a `T` between
 day and time would cost a fifth of the whole export.
@@ -12,33 +16,44 @@ advises, text of that kind gets a leading apostrophe; what is a plain number sta
 https://owasp.org/www-community/attacks/CSV_Injection
 """
 
-import contextlib
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import psycopg
 from psycopg import sql
 
-from dagster_project.destinations.destination import Audience, Delivered, DeliveryError
+from dagster_project.destinations.csv_storage import LocalFolder, Storage
+from dagster_project.destinations.destination import (
+    Audience,
+    Delivered,
+    Delivery,
+    DeliveryError,
+)
+from dagster_project.destinations.row_format import DEFAULT_FORMAT, Column
 
 MANIFEST_SUFFIX = ".manifest.json"
+DELTA_TIME = "%Y%m%dT%H%M%S%fZ"
 SAFE_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
-COLUMNS = (
-    "email",
-    "user_id",
-    "total_spend",
-    "total_orders",
-    "last_seen_at",
-    "profile_id",
-    "added_at",
-)
 BLOCK_BYTES = 1 << 20
+# Types of which no value begins like a formula, except as a plain number.
+HARMLESS = frozenset(
+    {
+        "bigint",
+        "boolean",
+        "date",
+        "double precision",
+        "integer",
+        "numeric",
+        "timestamp with time zone",
+        "uuid",
+    }
+)
 
 # Characters that start a formula, by code point: = + - @, tab, line feed, carriage return,
 # and the full-width forms of the first four. Compared as numbers, which costs less than a pattern;
@@ -52,101 +67,148 @@ FORMULA_SAFE = r"""
         end
 """
 
-MEMBERS = sql.SQL(r"""
+MEMBERS = sql.SQL("""
 copy (
-    select
-        {email} as email,
-        {user_id} as user_id,
-        profiles.total_spend,
-        profiles.total_orders,
-        profiles.last_seen_at,
-        profiles.profile_id,
-        audience_members.added_at
+    select {columns}
     from segment.audience_members
     inner join unify.profiles on profiles.profile_id = audience_members.profile_id
     where audience_members.audience_id = {audience_id}
     order by audience_members.profile_id
 ) to stdout with (format csv, header)
 """)
+CHANGES = sql.SQL("""
+copy (
+    select change, {columns}
+    from delivery_changes
+    order by profile_id
+) to stdout with (format csv, header)
+""")
 
 
 @dataclass(frozen=True)
 class CsvFiles:
-    """CSV files under `folder`. Personal data: readable by the owner and the group only."""
+    """CSV files in a storage, or in a folder named by its path.
 
-    folder: Path
+    Delta files older than `keep_days` are removed by the next delivery of their audience.
+    """
+
+    storage: Storage | Path
     name: str = "csv"
+    keep_days: int = 30
+    takes_whole_audiences: bool = True
 
-    def deliver(self, audience: Audience, snapshot: psycopg.Connection[Any]) -> Delivered:
-        """Write the file and its manifest. Memory does not grow with the audience."""
-        path = self._path(audience.audience_key)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._remove_leftovers(audience.audience_key)
-        statement = members_statement(audience.audience_id)
-        with _replacing(path) as file:
-            rows, size, digest = _stream(snapshot, statement, file)
-            if rows != audience.member_count:
+    def deliver(self, delivery: Delivery) -> Delivered:
+        """Write a file and its manifest. Memory does not grow with the audience."""
+        key = _checked(delivery.audience.audience_key)
+        if delivery.is_whole:
+            stem = key
+            statement = members_statement(delivery.audience.audience_id, delivery.columns)
+        else:
+            stem = f"{key}.delta.{delivery.started_at.astimezone(UTC):{DELTA_TIME}}"
+            statement = CHANGES.format(columns=_changed_columns(delivery.columns))
+        delivered = self._write(delivery, stem, statement)
+        # A whole file says all that the deltas said.
+        kept_days = 0 if delivery.is_whole else self.keep_days
+        self._remove_deltas(key, datetime.now(UTC) - timedelta(days=kept_days))
+        return delivered
+
+    def withdraw(self, audience_key: str) -> None:
+        # The manifests go last: until then a withdrawal that was cut short is found again.
+        key = _checked(audience_key)
+        deltas = self._files.names(f"{key}.delta.")
+        for name in (f"{key}.csv", *(each for each in deltas if each.endswith(".csv"))):
+            self._files.remove(name)
+        for name in (*deltas, f"{key}{MANIFEST_SUFFIX}"):
+            self._files.remove(name)
+
+    @property
+    def _files(self) -> Storage:
+        return LocalFolder(self.storage) if isinstance(self.storage, Path) else self.storage
+
+    def _write(self, delivery: Delivery, stem: str, statement: sql.Composed) -> Delivered:
+        audience = delivery.audience
+        name = f"{stem}.csv"
+        with self._files.replacing(name) as file:
+            rows, size, digest = _stream(delivery.snapshot, statement, file)
+            if rows != delivery.row_count:
                 raise DeliveryError(
-                    f"Audience {audience.audience_key} has {audience.member_count} members, but "
-                    f"{rows} of them have a profile; {path} was left as it is. Run `cdp refresh`."
+                    f"Audience {audience.audience_key} has {delivery.row_count} members, but "
+                    f"{rows} of them have a profile; {self._files.address(name)} was left as it "
+                    "is. Run `cdp refresh`."
                 )
-        manifest = {
-            "audience_key": audience.audience_key,
-            "audience_id": audience.audience_id,
-            "definition_version": audience.definition_version,
-            "as_of": audience.as_of.isoformat(),
-            "file": path.name,
-            "columns": COLUMNS,
+        columns = [column.name for column in delivery.columns]
+        manifest = _manifest(audience, name, columns, delivery.is_whole) | {
             "rows": rows,
             "bytes": size,
             "sha256": digest,
         }
-        with _replacing(self._manifest_path(audience.audience_key)) as file:
+        with self._files.replacing(f"{stem}{MANIFEST_SUFFIX}") as file:
             file.write(json.dumps(manifest, indent=2).encode() + b"\n")
-        return Delivered(rows=rows, facts={"path": str(path), "bytes": size, "sha256": digest})
+        facts: dict[str, str | int | float] = {
+            "path": self._files.address(name),
+            "bytes": size,
+            "sha256": digest,
+        }
+        return Delivered(rows=rows, facts=facts)
 
-    def delivered(self) -> dict[str, int]:
-        """Audience ids by key, from the manifests. Files without one are not ours."""
-        found = {}
-        for path in self.folder.glob(f"*{MANIFEST_SUFFIX}"):
-            key = path.name.removesuffix(MANIFEST_SUFFIX)
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                found[key] = int(json.loads(path.read_text())["audience_id"])
-        return found
-
-    def withdraw(self, audience_key: str) -> None:
-        # The manifest goes last: until then a withdrawal that was cut short is found again.
-        self._path(audience_key).unlink(missing_ok=True)
-        self._manifest_path(audience_key).unlink(missing_ok=True)
-
-    def _path(self, audience_key: str) -> Path:
-        if not SAFE_KEY.fullmatch(audience_key):
-            raise DeliveryError(
-                f"audience_key is {audience_key!r}, which cannot be a file name; use lower-case "
-                "letters, digits, _ and -."
-            )
-        return self.folder / f"{audience_key}.csv"
-
-    def _manifest_path(self, audience_key: str) -> Path:
-        return self.folder / f"{audience_key}{MANIFEST_SUFFIX}"
-
-    def _remove_leftovers(self, audience_key: str) -> None:
-        """Remove what a killed delivery left. The caller delivers an audience once at a time."""
-        for path in (self._path(audience_key), self._manifest_path(audience_key)):
-            _scratch(path).unlink(missing_ok=True)
+    def _remove_deltas(self, key: str, before: datetime) -> None:
+        for name in self._files.names(f"{key}.delta."):
+            when = name.removeprefix(f"{key}.delta.").split(".")[0]
+            if when < before.strftime(DELTA_TIME):
+                self._files.remove(name)
 
 
-def members_statement(audience_id: int) -> sql.Composed:
+def members_statement(audience_id: int, columns: Sequence[Column] = DEFAULT_FORMAT) -> sql.Composed:
     """The `copy` of an audience's members that gives the file, header included."""
     return MEMBERS.format(
-        email=_formula_safe("profiles", "email"),
-        user_id=_formula_safe("profiles", "user_id"),
+        columns=_select((column, column.expression) for column in columns),
         audience_id=sql.Literal(audience_id),
     )
 
 
-def _formula_safe(table: str, column: str) -> sql.Composed:
-    return sql.SQL(FORMULA_SAFE).format(value=sql.Identifier(table, column))
+def _changed_columns(columns: Sequence[Column]) -> sql.Composable:
+    # A removal without profile_id could not be matched with anything.
+    shown = [column for column in columns if column.name != "profile_id"]
+    return (
+        sql.SQL("profile_id, {}").format(_select((column, column.from_sent) for column in shown))
+        if shown
+        else sql.SQL("profile_id")
+    )
+
+
+def _select(columns: Iterable[tuple[Column, sql.Composable]]) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("{} as {}").format(
+            value
+            if column.type_name in HARMLESS
+            else sql.SQL(FORMULA_SAFE).format(value=sql.SQL("({})::text").format(value)),
+            sql.Identifier(column.name),
+        )
+        for column, value in columns
+    )
+
+
+def _manifest(audience: Audience, name: str, columns: list[str], is_whole: bool) -> dict[str, Any]:
+    shown = {
+        "audience_key": audience.audience_key,
+        "audience_id": audience.audience_id,
+        "definition_version": audience.definition_version,
+        "as_of": audience.as_of.isoformat(),
+        "file": name,
+    }
+    if is_whole:
+        return shown | {"columns": columns}
+    others = [column for column in columns if column != "profile_id"]
+    return shown | {"mode": "delta", "columns": ["change", "profile_id", *others]}
+
+
+def _checked(audience_key: str) -> str:
+    if not SAFE_KEY.fullmatch(audience_key):
+        raise DeliveryError(
+            f"audience_key is {audience_key!r}, which cannot be a file name; use lower-case "
+            "letters, digits, _ and -."
+        )
+    return audience_key
 
 
 def _stream(
@@ -172,32 +234,3 @@ def _blocks(copy: psycopg.Copy) -> Iterator[bytes]:
             yield bytes(block)
             block.clear()
     yield bytes(block)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` when the block ends well, and vanishes if not."""
-    scratch = _scratch(path)
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _scratch(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

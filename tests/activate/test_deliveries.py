@@ -7,8 +7,9 @@ import dagster as dg
 import pytest
 
 from cdp.settings import Settings
-from dagster_project.defs.deliveries import AUDIENCE_CSV, audience_csv, deliveries
+from dagster_project.delivery_assets import audience_asset, audience_asset_key, deliveries
 from dagster_project.progress import unobserved
+from dagster_project.subscriptions import read_subscriptions
 from tests.activate.conftest import Person, Tables
 
 
@@ -28,7 +29,9 @@ class Delivering:
         return self._run([deliveries])
 
     def one(self, audience_key: str) -> dg.ExecuteInProcessResult:
-        return self._run([audience_csv], partition_key=audience_key)
+        subscriptions = read_subscriptions()
+        asset = audience_asset(subscriptions.destination("csv"), subscriptions)
+        return self._run([asset], partition_key=audience_key)
 
     def _run(
         self, assets: list[dg.AssetsDefinition], partition_key: str | None = None
@@ -49,7 +52,7 @@ class Delivering:
         return set(self.instance.get_dynamic_partitions("audience"))
 
     def materialized_partitions(self) -> set[str]:
-        return set(self.instance.get_materialized_partitions(AUDIENCE_CSV))
+        return set(self.instance.get_materialized_partitions(audience_asset_key("csv")))
 
 
 @pytest.fixture

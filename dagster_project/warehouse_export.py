@@ -1,0 +1,258 @@
+"""The public tables in BigQuery: whole at first, then what was written since.
+
+What was written since is found by the rows' `xmin`; removals by the history tables. Neither is
+taken on trust: after each load the row counts are compared; a table that differs is loaded whole.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+from psycopg import IsolationLevel, sql
+
+from cdp.settings import Settings
+from dagster_project.acknowledged import TRANSACTIONS_TOLD_APART
+from dagster_project.destinations.bigquery_tables import (
+    CHANGE,
+    BigQueryTables,
+    TableError,
+    TableShape,
+)
+from dagster_project.destinations.parquet import Field, write_parquet
+from dagster_project.exclusive import exclusive
+
+How = Literal["whole", "incremental", "unchanged"]
+
+
+@dataclass(frozen=True)
+class ExportedTable:
+    """A public table. `left` gives the keys of rows that may have left since `%(since)s`, and
+    `changed_at` the newest instant of the history that it reads."""
+
+    schema: str
+    name: str
+    key: tuple[str, ...]
+    partitioned_by: str | None
+    clustered_by: tuple[str, ...]
+    left: str | None = None
+    history: str | None = None
+
+
+EXPORTED = (
+    ExportedTable(
+        "unify",
+        "profiles",
+        ("profile_id",),
+        None,
+        ("profile_id",),
+        left="select distinct old_profile_id as profile_id from unify.profile_changes"
+        " where changed_at >= {since} and not exists (select from unify.profiles"
+        " where profiles.profile_id = profile_changes.old_profile_id)",
+        history="unify.profile_changes",
+    ),
+    ExportedTable(
+        "unify", "events", ("event_id",), "occurred_at", ("event_type", "profile_id", "event_id")
+    ),
+    ExportedTable("segment", "audiences", ("audience_id",), None, ("audience_id",)),
+    ExportedTable(
+        "segment",
+        "audience_members",
+        ("audience_id", "profile_id"),
+        None,
+        ("audience_id", "profile_id"),
+        left="select distinct audience_id, profile_id from segment.audience_changes"
+        " where changed_at >= {since} and not exists (select from segment.audience_members"
+        " where audience_members.audience_id = audience_changes.audience_id"
+        " and audience_members.profile_id = audience_changes.profile_id)",
+        history="segment.audience_changes",
+    ),
+    ExportedTable(
+        "segment",
+        "audience_changes",
+        ("audience_id", "profile_id", "change_number"),
+        "changed_at",
+        ("audience_id", "profile_id"),
+    ),
+)
+
+BEFORE_EVERYTHING = datetime(1, 1, 1, tzinfo=UTC)
+
+
+def export_key(source: ExportedTable) -> list[str]:
+    """The key of the Dagster asset that stands for a table in BigQuery."""
+    return ["activate", f"bigquery_{source.name}"]
+
+
+STATE = """
+select exported_xid::text, changed_at
+from activate.warehouse_exports
+inner join pg_control_system() as control using (system_identifier)
+where table_name = %s
+    and pg_snapshot_xmax(pg_current_snapshot())::text::bigint - exported_xid::text::bigint < %s
+"""
+SAVE = """
+insert into activate.warehouse_exports
+    (table_name, row_count, exported_at, exported_xid, system_identifier, changed_at)
+select
+    %(table_name)s, %(row_count)s, now(), pg_snapshot_xmin(pg_current_snapshot()),
+    system_identifier, %(changed_at)s
+from pg_control_system()
+on conflict (table_name) do update set
+    row_count = excluded.row_count,
+    exported_at = excluded.exported_at,
+    exported_xid = excluded.exported_xid,
+    system_identifier = excluded.system_identifier,
+    changed_at = excluded.changed_at
+"""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export did: rows written, rows that the table has now, bytes loaded."""
+
+    how: How
+    rows: int
+    row_count: int
+    bytes_loaded: int
+
+
+@dataclass(frozen=True)
+class _Export:
+    """One table under way."""
+
+    tables: BigQueryTables
+    source: ExportedTable
+    target: str
+    shape: TableShape
+    snapshot: psycopg.Connection[Any]
+    folder: Path
+
+    def whole(self) -> Exported:
+        file = self.folder / "whole.parquet"
+        rows = write_parquet(self.snapshot, self.shape.fields, self._relation, file)
+        self.tables.replace(self.target, self.shape, file)
+        return Exported("whole", rows, self.tables.count(self.target), file.stat().st_size)
+
+    def incremental(self, xid: str, changed_at: datetime | None) -> Exported:
+        file = self.folder / "changes.parquet"
+        change = Field(CHANGE, "text", sql.Identifier(CHANGE))
+        fields = [
+            Field(field.name, field.type_name, sql.Identifier(field.name))
+            for field in self.shape.fields
+        ]
+        rows = write_parquet(self.snapshot, [*fields, change], self._changes(xid, changed_at), file)
+        if rows:
+            self.tables.merge(self.target, self.shape, file)
+        how: How = "incremental" if rows else "unchanged"
+        return Exported(how, rows, self.tables.count(self.target), file.stat().st_size)
+
+    @property
+    def _relation(self) -> sql.Composable:
+        return sql.Identifier(self.source.schema, self.source.name)
+
+    def _changes(self, xid: str, changed_at: datetime | None) -> sql.Composed:
+        """What was written since the transaction, and the keys of what left since the instant."""
+        names = [field.name for field in self.shape.fields]
+        written = sql.SQL(
+            "select {names}, 'written' as {change} from {table}"
+            " where age(xmin) <= age({xid}::text::xid8::xid)"
+        ).format(
+            names=sql.SQL(", ").join(map(sql.Identifier, names)),
+            change=sql.Identifier(CHANGE),
+            table=self._relation,
+            xid=sql.Literal(xid),
+        )
+        if self.source.left is None:
+            return sql.SQL("({}) as changes").format(written)
+        left = sql.SQL(self.source.left).format(since=sql.Literal(changed_at or BEFORE_EVERYTHING))
+        return sql.SQL(
+            "({written} union all select {names}, 'exited' from ({left}) as gone) as changes"
+        ).format(
+            written=written,
+            left=left,
+            names=sql.SQL(", ").join(
+                sql.Identifier(field.name)
+                if field.name in self.source.key
+                else sql.SQL("null::{}").format(sql.SQL(field.type_name))
+                for field in self.shape.fields
+            ),
+        )
+
+
+def export_table(
+    database: str, settings: Settings, tables: BigQueryTables, source: ExportedTable, *, holder: str
+) -> Exported:
+    """Bring one table up to date in BigQuery.
+
+    Raises TableError when the row counts differ after a whole load. A run that fails leaves the
+    table as it was, and the next begins where the last successful one ended.
+    """
+    is_profiles = source.name == "profiles"
+    target = settings.bigquery_table_profiles if is_profiles else source.name
+    with (
+        exclusive(database, f"bigquery {target}", holder=holder, on_wait=lambda _message: None),
+        psycopg.connect(database) as snapshot,
+        tempfile.TemporaryDirectory(prefix="cdp-bigquery-") as folder,
+    ):
+        snapshot.isolation_level = IsolationLevel.REPEATABLE_READ
+        snapshot.execute("set local timezone = 'UTC'")
+        shape = _shape(snapshot, source)
+        export = _Export(tables, source, target, shape, snapshot, Path(folder))
+        expected = _count(snapshot, source)
+        exported = _bring_up_to_date(export, expected)
+        if exported.row_count != expected:
+            raise TableError(
+                f"{tables.address(target)} has {exported.row_count:,} rows after a whole load, but "
+                f"{source.schema}.{source.name} has {expected:,}."
+            )
+        changed_at = _newest(snapshot, source.history)
+        snapshot.execute(
+            SAVE,
+            {
+                "table_name": tables.address(target),
+                "row_count": expected,
+                "changed_at": changed_at,
+            },
+        )
+        return exported
+
+
+def _bring_up_to_date(export: _Export, expected: int) -> Exported:
+    state = export.snapshot.execute(
+        STATE, [export.tables.address(export.target), TRANSACTIONS_TOLD_APART]
+    ).fetchone()
+    if state is not None and export.tables.exists(export.target):
+        exported = export.incremental(*state)
+        if exported.row_count == expected:
+            return exported
+    return export.whole()
+
+
+def _shape(snapshot: psycopg.Connection[Any], source: ExportedTable) -> TableShape:
+    columns = snapshot.execute(
+        "select attname, format_type(atttypid, null) from pg_attribute"
+        " where attrelid = %s::regclass and attnum > 0 and not attisdropped order by attnum",
+        [f"{source.schema}.{source.name}"],
+    ).fetchall()
+    fields = tuple(
+        Field(str(name), str(type_name), sql.Identifier(str(name))) for name, type_name in columns
+    )
+    return TableShape(fields, source.key, source.partitioned_by, source.clustered_by)
+
+
+def _count(snapshot: psycopg.Connection[Any], source: ExportedTable) -> int:
+    query = sql.SQL("select count(*) from {}").format(sql.Identifier(source.schema, source.name))
+    row: Sequence[Any] | None = snapshot.execute(query).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _newest(snapshot: psycopg.Connection[Any], history: str | None) -> datetime | None:
+    if history is None:
+        return None
+    query = sql.SQL("select max(changed_at) from {}").format(sql.Identifier(*history.split(".")))
+    row = snapshot.execute(query).fetchone()
+    return row[0] if row else None
