@@ -91,6 +91,8 @@ changes as (
             from {{ owners }} as owners
             where owners.profile_id = moves.profile_id
         )
+        -- The only trace of what is left may become part of another profile yet.
+        or old_profiles.successor_count = 0
 ),
 
 -- What joined two profiles: the first link that leads from the old one to somebody else.
