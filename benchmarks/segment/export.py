@@ -21,9 +21,9 @@ from statistics import median
 
 import httpx
 import psycopg
-from benchmarks.activate.csv_export import BARE, TABLES
 from psycopg.conninfo import make_conninfo
 
+from benchmarks.activate.run import BARE, TABLES
 from benchmarks.segment.run import seconds
 from cdp.database import migrate
 from cdp.postgres import EmbeddedPostgres
@@ -57,7 +57,7 @@ def main() -> None:
         try:
             migrate(server.url())
             with psycopg.connect(server.url(), autocommit=True) as connection:
-                connection.execute(TABLES.format(members=members).encode())
+                connection.execute(TABLES.format(members=members, webhook_rows=0).encode())
                 connection.execute(REST.encode())
                 connection.execute("vacuum analyze")
             with serving(server.url(), Path(folder)) as (address, process):
