@@ -35,7 +35,7 @@ def build_shapes(settings: Settings, project_dir: Path) -> None:
 
 def build_online_store(settings: Settings, project_dir: Path) -> None:
     """The last step of a refresh, on PostgreSQL, over the tables that were published there."""
-    _run(settings, project_dir, ["build", "--select", "resource_type:seed", "watermark"])
+    _run(settings, project_dir, ["build", "--select", "resource_type:seed", "path:models/decide"])
 
 
 def _run(settings: Settings, project_dir: Path, arguments: Sequence[str]) -> None:

@@ -59,6 +59,7 @@ TABLES = (
     RawTable("events", is_appended=True, partitioned_by="received_at"),
     RawTable("landings", is_appended=True, partitioned_by="received_on"),
     RawTable("audience_definitions", is_appended=False),
+    RawTable("audience_rebuilds", is_appended=False),
 )
 
 

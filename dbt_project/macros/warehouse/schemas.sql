@@ -12,3 +12,17 @@
 {% macro bigquery__schema_prefix() %}
     {{ return(target.dataset ~ '_') }}
 {% endmacro %}
+
+{# Whether services write their own tables, such as decisions, into this warehouse. With BigQuery they
+   stay in PostgreSQL, and so does what is computed from them. #}
+{% macro has_tables_of_services() %}
+    {{ return(adapter.dispatch('has_tables_of_services')()) }}
+{% endmacro %}
+
+{% macro postgres__has_tables_of_services() %}
+    {{ return(true) }}
+{% endmacro %}
+
+{% macro bigquery__has_tables_of_services() %}
+    {{ return(false) }}
+{% endmacro %}

@@ -2,6 +2,7 @@
 -- its experience (treated) and for those who were kept out (held out), and the difference.
 -- An order counts for {{ var('decision_window_days') }} x 24 hours. Somebody unknown has no orders to
 -- look for and is left out until an identifier leads to a profile.
+{{ config(enabled=has_tables_of_services()) }}
 with decisions as (
     select
         cast(decisions.profile_id as {{ type_uuid() }}) as issued_profile_id,
