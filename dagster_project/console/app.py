@@ -18,10 +18,11 @@ from dagster_project.console.api import Api, ApiError
 from dagster_project.console.audience_pages import audience_routes
 from dagster_project.console.dagster_runs import DagsterRuns
 from dagster_project.console.definition_pages import definition_routes
-from dagster_project.console.pages import NOT_BUILT, STATIC, Pages, is_fragment, read_form
+from dagster_project.console.pages import NOT_BUILT, READ, STATIC, Pages, is_fragment, read_form
 from dagster_project.console.pipeline_pages import pipeline_routes
 from dagster_project.console.profile_pages import profile_routes
 from dagster_project.console.simulation import simulation_routes
+from dagster_project.serving.access import AccessTokens
 from dagster_project.serving.database import Database
 from dagster_project.serving.errors import RequestError
 
@@ -31,10 +32,12 @@ HOME = "/"
 class Console:
     """The pages. `app` answers `/` and everything under `/console`; close it at the end."""
 
-    def __init__(self, settings: Settings, database: Database, read_side: ASGIApp) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, read_side: ASGIApp, tokens: AccessTokens
+    ) -> None:
         self._api = Api(settings, read_side)
         self._runs = DagsterRuns(settings.dagster)
-        pages = Pages(settings, database, self._api, self._runs)
+        pages = Pages(settings, database, self._api, self._runs, tokens)
         self.app = Starlette(
             routes=[
                 *simulation_routes(pages),
@@ -82,11 +85,11 @@ def _access_routes(pages: Pages) -> list[Route]:
         form = await read_form(request)
         target = own_path(form.get("next", ""))
         try:
-            await pages.api.get("/audiences", form.get("token") or None)
-        except ApiError as error:
+            await pages.may(READ, form.get("token") or None)
+        except RequestError as error:
             if error.status not in (401, 403):
                 raise
-            problem = f"The token was not accepted: {error.message}"
+            problem = "No such token is active, or it does not allow to read."
             return pages.show(request, "login.html", 401, target=target, problem=problem)
         response = RedirectResponse(target, 303)
         if form.get("token"):

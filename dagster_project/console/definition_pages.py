@@ -20,6 +20,7 @@ FIELDS = ("audience_key", "name", "description", "definition")
 def definition_routes(pages: Pages) -> list[Route]:
     async def write(request: Request) -> Response:
         """The form for a new audience, or with `key` for the next version of one."""
+        await pages.may_read(request)
         key = plain_query(request, "key")
         form = dict.fromkeys(FIELDS, "") | {"definition": pretty(EXAMPLE)}
         if key:

@@ -16,6 +16,7 @@ from dagster_project.console.access import COOKIE
 from dagster_project.console.api import Api, ApiError
 from dagster_project.console.dagster_runs import DagsterRuns
 from dagster_project.console.formats import FILTERS
+from dagster_project.serving.access import AccessTokens
 from dagster_project.serving.database import Database
 
 FOLDER = Path(__file__).parent
@@ -23,16 +24,25 @@ STATIC = FOLDER / "static"
 MAX_FORM_BYTES = 64 * 1024
 MAX_FIELDS = 100
 NOT_BUILT = "not_built"
+READ, MANAGE = "read", "manage"
 
 
 class Pages:
     """The API, the read role's database, and the templates. Holds nothing of any one viewer."""
 
-    def __init__(self, settings: Settings, database: Database, api: Api, runs: DagsterRuns) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        api: Api,
+        runs: DagsterRuns,
+        tokens: AccessTokens,
+    ) -> None:
         self._settings = settings
         self.database = database
         self.api = api
         self.runs = runs
+        self._tokens = tokens
         self._templates = Environment(
             loader=FileSystemLoader(FOLDER / "templates"),
             autoescape=True,
@@ -68,13 +78,18 @@ class Pages:
                 return None
             raise
 
+    async def may(self, scope: str, token: str | None) -> None:
+        """Raises RequestError unless the API would take this token for `scope`."""
+        presented = f"Bearer {token}".encode() if token else b""
+        await self._tokens.allowed(presented, scope)
+
     async def may_read(self, request: Request) -> None:
-        """Raises ApiError unless the API would let the viewer read."""
-        await self.get_if_built(request, "/profiles", limit=1)
+        """Raises RequestError unless the API would let the viewer read."""
+        await self.may(READ, token_of(request))
 
     async def may_manage(self, request: Request) -> None:
-        """Raises ApiError unless the API would let the viewer change something."""
-        await self.may_read(request)
+        """Raises RequestError unless the API would let the viewer change something."""
+        await self.may(MANAGE, token_of(request))
 
     def _asset(self, name: str) -> str:
         return f"/console/static/{name}?v={self._version}"

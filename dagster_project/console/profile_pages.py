@@ -12,7 +12,6 @@ from dagster_project.console.api import ApiError
 from dagster_project.console.page_keys import key_of, position
 from dagster_project.console.pages import Pages, is_fragment, plain_query
 from dagster_project.console.readings import (
-    EVENTS,
     LAST_ID,
     NEWEST_FIRST,
     PAGE_ROWS,
@@ -21,7 +20,7 @@ from dagster_project.console.readings import (
     unless_built,
 )
 
-SEARCHED = ("user_id", "email", "anonymous_id")
+SEARCHED = ("user_id", "email", "phone", "anonymous_id")
 FOUND_ROWS = 20
 START = (NEWEST_FIRST, LAST_ID)
 
@@ -50,10 +49,20 @@ def profile_routes(pages: Pages) -> list[Route]:
         )
 
     async def profile(request: Request) -> Response:
-        """Everything about one profile but its events, which follow page by page."""
+        """Everything about one profile but its events, which follow page by page.
+
+        Who came after the last refresh has no page by id; `q`, an identifier, finds them.
+        """
         profile_id = request.path_params["profile_id"]
-        found, evidence, past = await asyncio.gather(
-            pages.get(request, f"/profiles/{profile_id}"),
+        asked = plain_query(request, "q")
+        try:
+            found = await pages.get(request, f"/profiles/{profile_id}")
+        except ApiError as error:
+            newcomers = await _search(pages, request, asked) if asked else []
+            if error.status != 404 or not newcomers:
+                raise
+            return pages.show(request, "newcomer.html", profile=newcomers[0])
+        evidence, past = await asyncio.gather(
             _evidence(pages, request, profile_id),
             unless_built(pages.database, PAST_IDS, [profile_id]),
         )
@@ -69,19 +78,16 @@ def profile_routes(pages: Pages) -> list[Route]:
     async def events(request: Request) -> Response:
         """A page of the profile's events, newest first."""
         profile_id = request.path_params["profile_id"]
-        await pages.may_read(request)
-        after = position(request, START)
-        rows = await pages.database.rows(EVENTS, [profile_id, *after, PAGE_ROWS])
-        next_page = None
-        if len(rows) == PAGE_ROWS:
-            key = key_of(rows[-1]["occurred_at"], rows[-1]["event_id"])
-            next_page = f"/console/profiles/{profile_id}/events?after={key}"
+        cursor = plain_query(request, "after") or None
+        address = f"/profiles/{profile_id}/events"
+        page = await pages.get(request, address, cursor=cursor, limit=PAGE_ROWS)
+        following = page["next_cursor"]
         return pages.show(
             request,
             "profile_events.html",
-            events=rows,
-            next_page=next_page,
-            is_first=after == START,
+            events=page["events"],
+            next_page=f"/console{address}?after={following}" if following else None,
+            is_first=cursor is None,
         )
 
     return [

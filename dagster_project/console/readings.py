@@ -30,21 +30,6 @@ where (profiles.last_seen_at, profiles.profile_id) < ($1::timestamptz, $2::uuid)
 order by profiles.last_seen_at desc, profiles.profile_id desc
 limit $3
 """
-EVENTS = """
-select
-    events.event_id,
-    events.event_type,
-    events.properties,
-    events.context,
-    events.occurred_at,
-    events.received_at
-from unify.events
-where
-    events.profile_id = $1
-    and (events.occurred_at, events.event_id) < ($2::timestamptz, $3::uuid)
-order by events.occurred_at desc, events.event_id desc
-limit $4
-"""
 PAST_IDS = """
 select
     changes.old_profile_id,

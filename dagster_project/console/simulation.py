@@ -51,6 +51,7 @@ class Checkout:
 def simulation_routes(pages: Pages) -> list[Route]:
     async def checkout(request: Request) -> Response:
         """The form, empty or as a link fills it in."""
+        await pages.may_read(request)
         given = {name: plain_query(request, name) for name in ("email", "user_id", *EXAMPLE)}
         form = {name: value or EXAMPLE.get(name, "") for name, value in given.items()}
         return pages.show(request, "simulation.html", form=form, simulation_id=uuid.uuid4())
