@@ -41,10 +41,13 @@ class Taken:
             table: (self.engines.on_postgres(table), self.engines.on_bigquery(table))
             for table in TABLES
         }
-        sent = self.engines.target_folder / "run"
-        self.statements |= {
-            f"{run}/{path.relative_to(sent)}": path.read_text() for path in sent.rglob("*.sql")
-        }
+        # What was selected, and what was done with it.
+        for folder in ("compiled", "run"):
+            below = self.engines.target_folder / folder / "cdp"
+            self.statements |= {
+                f"{run}/{folder}/{path.relative_to(below)}": path.read_text()
+                for path in below.rglob("*.sql")
+            }
 
 
 def chain(length: int) -> list[dict[str, Any]]:
@@ -139,9 +142,9 @@ def test_every_statement_is_bigquery_syntax(taken: Taken) -> None:
 
 def test_a_later_run_asks_raw_for_no_more_than_what_is_new(taken: Taken) -> None:
     for model in ("stg_events", "int_intake__by_run"):
-        sent = taken.statements[f"second/cdp/models/collect/{model}.sql"]
+        sent = taken.statements[f"second/compiled/models/collect/{model}.sql"]
         [bound] = set(re.findall(r"received_at >= timestamp '([^']+)'", sent))
-        assert bound == "2026-06-15T00:00:00Z"
+        assert bound == "2026-06-18T00:00:00Z"
         assert re.search(r"and xid >= [1-9]\d* and xid < \d+", sent)
 
 
