@@ -47,13 +47,15 @@ create type decide.pending_event as (
     received_at timestamptz,
     source text
 );
--- landing: place in the order of landing of the first event that carries it.
+-- is_carried: an event was sent under it; else only an alias call names it.
+-- landing: place in the order of landing of the first event that names it.
 create type decide.live_node as (
     identifier_key bigint,
     identifier_type text,
     identifier_value text,
     priority bigint,
     is_over_limit boolean,
+    is_carried boolean,
     landing numeric,
     pending decide.pending_event[]
 );
@@ -187,6 +189,11 @@ begin
     node.identifier_type := kind;
     node.identifier_value := wanted;
     node.is_over_limit := coalesce(known.is_over_limit, false);
+    node.is_carried := coalesce(known.is_carried, false) or exists (
+        select
+        from unnest(node.pending) as pending
+        where {{ carries('pending', 'kind', 'wanted') }}
+    );
     node.landing := known.landing;
     if node.landing is null then
         select min({{ landing_position('pending.xid', 'pending.seq') }}) into node.landing

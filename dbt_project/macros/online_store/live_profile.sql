@@ -50,18 +50,7 @@ begin
             row_number() over (
                 partition by nodes.identifier_type
                 order by
-                    case
-                        when
-                            nodes.identifier_type <> 'user_id'
-                            or exists (
-                                select from anchors where anchors.user_id_key = nodes.identifier_key
-                            )
-                            or exists (
-                                select from pending where pending.user_id = nodes.identifier_value
-                            )
-                            then 0
-                        else 1
-                    end,
+                    case when nodes.is_carried then 0 else 1 end,
                     nodes.landing desc,
                     {{ in_byte_order('nodes.identifier_value') }}
             ) as recency

@@ -473,18 +473,25 @@ begin
                 members.identifier_value,
                 members.priority,
                 members.is_over_limit,
+                members.is_carried or exists (
+                    select
+                    from unnest(members.pending) as pending
+                    where {{ carries('pending', 'members.identifier_type', 'members.identifier_value') }}
+                ),
                 members.landing,
-                (
-                    select array_agg(pending)
-                    from decide.pending_of(
-                        members.identifier_type, members.identifier_value, from_xid, from_day
-                    ) as pending
-                )
+                members.pending
             )::decide.live_node
         )
     into nodes
     from (
-        select identifiers.*
+        select
+            identifiers.*,
+            (
+                select array_agg(pending)
+                from decide.pending_of(
+                    identifiers.identifier_type, identifiers.identifier_value, from_xid, from_day
+                ) as pending
+            ) as pending
         from decide.identifiers
         where identifiers.root_key = live_members.root_key
         limit max_nodes + 1

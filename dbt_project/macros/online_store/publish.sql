@@ -14,9 +14,10 @@
     {%- set is_new = [] -%}
     {%- for table in online_tables(window) -%}
         {%- set relation = online_relation(table.name) -%}
-        {%- if not load_relation(relation) %}{% do is_new.append(table.name) %}{% endif -%}
         {%- set table_columns = get_column_schema_from_query(get_empty_subquery_sql(table.rows)) -%}
-        {% do shape_online_table(relation, table.rows, table_columns, table.key, table.indexes) %}
+        {%- if shape_online_table(relation, table.rows, table_columns, table.key, table.indexes) -%}
+            {% do is_new.append(table.name) %}
+        {%- endif -%}
     {%- endfor %}
     {% do run_query('commit') %}
 
@@ -56,7 +57,8 @@
 {% endmacro %}
 
 
-{# Make a table of these columns, or add what it lacks; nothing is locked where nothing changes. #}
+{# Make a table of these columns, or add what it lacks, and say if there was something to do. Nothing is
+   locked where nothing changes. #}
 {% macro shape_online_table(relation, rows, columns, key=[], indexes=[]) %}
     {% if not load_relation(relation) %}
         {% do run_query('create table ' ~ relation ~ ' as select * from (' ~ rows ~ ') as shape where false') %}
@@ -68,11 +70,14 @@
             {% do run_query('create index ' ~ relation.identifier ~ '_' ~ index.split(',')[0] ~ ' on '
                 ~ relation ~ ' (' ~ index ~ ')') %}
         {% endfor %}
+        {{ return(true) }}
     {% else %}
         {% set standing = adapter.get_columns_in_relation(relation) | map(attribute='name') | list %}
-        {% for column in columns if column.name not in standing %}
+        {% set added = columns | rejectattr('name', 'in', standing) | list %}
+        {% for column in added %}
             {% do run_query('alter table ' ~ relation ~ ' add column ' ~ column.name ~ ' ' ~ column.data_type) %}
         {% endfor %}
+        {{ return(added | length > 0) }}
     {% endif %}
 {% endmacro %}
 

@@ -64,8 +64,8 @@
             'scope': ('anchor_id', touched_anchors), 'indexes': ['anchor_id'],
         },
         {
-            'name': 'traits', 'key': ['anchor_id', 'trait_key'],
-            'rows': 'select anchor_id, trait_key, trait_value, occurred_at, message_id from '
+            'name': 'traits', 'key': ['anchor_id', 'trait_id'],
+            'rows': 'select anchor_id, trait_id, trait_key, trait_value, occurred_at, message_id from '
                 ~ ref('int_traits__by_anchor'),
             'scope': ('anchor_id', touched_anchors), 'indexes': [],
         },
@@ -111,6 +111,7 @@
         judged.identifier_type,
         judged.identifier_value,
         judged.priority,
+        judged.is_carried,
         judged.landing,
         judged.first_seen_at,
         judged.user_count,

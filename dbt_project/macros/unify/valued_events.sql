@@ -16,8 +16,11 @@ with stated as (
         ) as order_id,
         trim({{ first_json_text_of('events.properties', 'meanings.amount_properties') }})
             as amount_stated,
+        -- No currency is so long, and an index takes only so much.
         coalesce(
-            nullif(upper(trim({{ json_text_of('events.properties', 'currency') }})), ''),
+            nullif(
+                substr(upper(trim({{ json_text_of('events.properties', 'currency') }})), 1, 20), ''
+            ),
             '{{ var("currency") }}'
         ) as currency
     from {{ events }} as events
@@ -57,7 +60,10 @@ select
     order_id,
     -- Without an order_id each message is an order of its own.
     case
-        when order_id is not null then 'order:' || order_id
+        when length(order_id) <= 200 then 'order:' || order_id
+        -- An index takes only so much.
+        when order_id is not null
+            then 'digest:' || cast({{ md5_id('order_id') }} as {{ dbt.type_string() }})
         when meaning = 'order' then 'message:' || message_id
     end as order_key,
     amount_stated,

@@ -1,8 +1,8 @@
+{{ config(enabled=has_tables_of_services()) }}
 -- One row per decision rule: what came after its first decision for each profile, for those who got
 -- its experience (treated) and for those who were kept out (held out), and the difference.
--- An order counts for {{ var('decision_window_days') }} x 24 hours. Somebody unknown has no orders to
--- look for and is left out until an identifier leads to a profile.
-{{ config(enabled=has_tables_of_services()) }}
+-- An order counts within decision_window_days (of 24 hours). Somebody unknown has no orders to look
+-- for and is left out.
 with decisions as (
     select
         cast(decisions.profile_id as {{ type_uuid() }}) as issued_profile_id,
@@ -54,7 +54,7 @@ outcomes as (
     left join {{ ref('int_orders__by_profile') }} as orders
         on
             first_decisions.profile_id = orders.profile_id
-            and orders.ordered_at >= first_decisions.decided_at
+            and first_decisions.decided_at <= orders.ordered_at
             and orders.ordered_at < {{ minutes_after(
                 'first_decisions.decided_at', var('decision_window_days') * 1440
             ) }}
@@ -66,93 +66,95 @@ outcomes as (
 arms as (
     select
         rule_key,
-        {%- for arm, is_holdout in [('treated', 'false'), ('held_out', 'true')] %}
-        sum(case when is_holdout = {{ is_holdout }} then 1 else 0 end) as {{ arm }}_count,
-        sum(case when is_holdout = {{ is_holdout }} then is_converted else 0 end)
-            as {{ arm }}_conversion_count,
-        sum(case when is_holdout = {{ is_holdout }} then revenue_usd else 0 end)
-            as {{ arm }}_revenue_usd,
-        var_samp(case when is_holdout = {{ is_holdout }} then revenue_usd end)
-            as {{ arm }}_revenue_variance{{ "," if not loop.last }}
-        {%- endfor %}
+        is_holdout,
+        count(*) as profile_count,
+        sum(is_converted) as conversion_count,
+        cast(sum(is_converted) as {{ dbt.type_float() }}) / count(*) as conversion_rate,
+        sum(revenue_usd) as revenue_usd,
+        avg(revenue_usd) as revenue_per_profile_usd,
+        var_samp(revenue_usd) / count(*) as revenue_error
     from outcomes
-    group by rule_key
-),
-
-rates as (
-    select
-        *,
-        {%- for arm in ['treated', 'held_out'] %}
-        cast({{ arm }}_conversion_count as {{ dbt.type_float() }}) / nullif({{ arm }}_count, 0)
-            as {{ arm }}_conversion_rate,
-        {{ arm }}_revenue_usd / nullif({{ arm }}_count, 0) as {{ arm }}_revenue_per_profile_usd
-        {{- "," if not loop.last }}
-        {%- endfor %}
-    from arms
+    group by rule_key, is_holdout
 ),
 
 -- Wilson's interval, 95%: it holds for few profiles and for rates near 0 and 1.
+spread as (
+    select
+        *,
+        (conversion_rate + 1.9208 / profile_count) / (1 + 3.8416 / profile_count) as middle,
+        1.96 * sqrt(
+            (conversion_rate * (1 - conversion_rate) + 0.9604 / profile_count) / profile_count
+        ) / (1 + 3.8416 / profile_count) as margin
+    from arms
+),
+
 bounded as (
     select
         *,
-        {%- for arm in ['treated', 'held_out'] %}
-        {%- for side, sign in [('low', '-'), ('high', '+')] %}
-        (
-            {{ arm }}_conversion_rate + 1.9208 / nullif({{ arm }}_count, 0)
-            {{ sign }} 1.96 * sqrt(
-                (
-                    {{ arm }}_conversion_rate * (1 - {{ arm }}_conversion_rate)
-                    + 0.9604 / nullif({{ arm }}_count, 0)
-                ) / nullif({{ arm }}_count, 0)
-            )
-        ) / (1 + 3.8416 / nullif({{ arm }}_count, 0)) as {{ arm }}_conversion_rate_{{ side }}{{ "," if not loop.last }}
-        {%- endfor %}
-        {{- "," if not loop.last }}
-        {%- endfor %}
-    from rates
+        middle - margin as conversion_rate_low,
+        middle + margin as conversion_rate_high
+    from spread
 ),
 
--- The interval of the difference is Newcombe's for rates, made of Wilson's, and Welch's for revenue.
+treated as (
+    select *
+    from bounded
+    where not is_holdout
+),
+
+held_out as (
+    select *
+    from bounded
+    where is_holdout
+),
+
+rules as (
+    select distinct rule_key
+    from bounded
+),
+
+-- The interval of the difference: Newcombe's for rates, made of Wilson's, and Welch's for revenue.
 compared as (
     select
-        *,
-        treated_conversion_rate - held_out_conversion_rate as conversion_lift,
+        rules.rule_key,
+        treated.conversion_rate - held_out.conversion_rate as conversion_lift,
         sqrt(
-            power(treated_conversion_rate - treated_conversion_rate_low, 2)
-            + power(held_out_conversion_rate_high - held_out_conversion_rate, 2)
+            power(treated.conversion_rate - treated.conversion_rate_low, 2)
+            + power(held_out.conversion_rate_high - held_out.conversion_rate, 2)
         ) as lift_below,
         sqrt(
-            power(treated_conversion_rate_high - treated_conversion_rate, 2)
-            + power(held_out_conversion_rate - held_out_conversion_rate_low, 2)
+            power(treated.conversion_rate_high - treated.conversion_rate, 2)
+            + power(held_out.conversion_rate - held_out.conversion_rate_low, 2)
         ) as lift_above,
-        treated_revenue_per_profile_usd - held_out_revenue_per_profile_usd as revenue_lift_usd,
-        1.96 * sqrt(
-            treated_revenue_variance / nullif(treated_count, 0)
-            + held_out_revenue_variance / nullif(held_out_count, 0)
-        ) as revenue_lift_margin_usd
-    from bounded
+        treated.revenue_per_profile_usd - held_out.revenue_per_profile_usd as revenue_lift_usd,
+        1.96 * sqrt(treated.revenue_error + held_out.revenue_error) as revenue_lift_margin_usd
+    from rules
+    left join treated on rules.rule_key = treated.rule_key
+    left join held_out on rules.rule_key = held_out.rule_key
 )
 
 select
-    rule_key,
-    treated_count,
-    treated_conversion_count,
-    treated_conversion_rate,
-    treated_conversion_rate_low,
-    treated_conversion_rate_high,
-    treated_revenue_usd,
-    treated_revenue_per_profile_usd,
-    held_out_count,
-    held_out_conversion_count,
-    held_out_conversion_rate,
-    held_out_conversion_rate_low,
-    held_out_conversion_rate_high,
-    held_out_revenue_usd,
-    held_out_revenue_per_profile_usd,
-    conversion_lift,
-    conversion_lift - lift_below as conversion_lift_low,
-    conversion_lift + lift_above as conversion_lift_high,
-    revenue_lift_usd,
-    revenue_lift_usd - revenue_lift_margin_usd as revenue_lift_low_usd,
-    revenue_lift_usd + revenue_lift_margin_usd as revenue_lift_high_usd
+    compared.rule_key,
+    coalesce(treated.profile_count, 0) as treated_count,
+    coalesce(treated.conversion_count, 0) as treated_conversion_count,
+    treated.conversion_rate as treated_conversion_rate,
+    treated.conversion_rate_low as treated_conversion_rate_low,
+    treated.conversion_rate_high as treated_conversion_rate_high,
+    coalesce(treated.revenue_usd, 0) as treated_revenue_usd,
+    treated.revenue_per_profile_usd as treated_revenue_per_profile_usd,
+    coalesce(held_out.profile_count, 0) as held_out_count,
+    coalesce(held_out.conversion_count, 0) as held_out_conversion_count,
+    held_out.conversion_rate as held_out_conversion_rate,
+    held_out.conversion_rate_low as held_out_conversion_rate_low,
+    held_out.conversion_rate_high as held_out_conversion_rate_high,
+    coalesce(held_out.revenue_usd, 0) as held_out_revenue_usd,
+    held_out.revenue_per_profile_usd as held_out_revenue_per_profile_usd,
+    compared.conversion_lift,
+    compared.conversion_lift - compared.lift_below as conversion_lift_low,
+    compared.conversion_lift + compared.lift_above as conversion_lift_high,
+    compared.revenue_lift_usd,
+    compared.revenue_lift_usd - compared.revenue_lift_margin_usd as revenue_lift_low_usd,
+    compared.revenue_lift_usd + compared.revenue_lift_margin_usd as revenue_lift_high_usd
 from compared
+left join treated on compared.rule_key = treated.rule_key
+left join held_out on compared.rule_key = held_out.rule_key

@@ -7,10 +7,10 @@
 ) }}
 {%- set window = run_window() %}
 
-with semantics as (
+with landed as (
     select *
-    from {{ ref('event_semantics') }}
-    where meaning in ('order', 'refund')
+    from {{ ref('stg_events') }}
+    where xid >= {{ window.from_xid }}
 ),
 
 rates as (
@@ -22,76 +22,9 @@ rates as (
     from {{ ref('exchange_rates') }}
 ),
 
-stated as (
-    select
-        events.event_id,
-        events.message_id,
-        events.event_type,
-        semantics.meaning,
-        events.occurred_at,
-        nullif(
-            {{ first_json_text_of('events.properties', 'semantics.order_id_properties') }}, ''
-        ) as order_id,
-        trim({{ first_json_text_of('events.properties', 'semantics.amount_properties') }})
-            as amount_stated,
-        -- No currency is so long, and an index takes only so much.
-        coalesce(
-            nullif(
-                substr(upper(trim({{ json_text_of('events.properties', 'currency') }})), 1, 20), ''
-            ),
-            '{{ var("currency") }}'
-        ) as currency
-    from {{ ref('stg_events') }} as events
-    inner join semantics on events.event_type = semantics.event_type
-    where events.xid >= {{ window.from_xid }}
-),
-
-read as (
-    select
-        *,
-        {{ money_of('amount_stated') }} as amount
-    from stated
-),
-
-converted as (
-    select
-        read.*,
-        case
-            when read.amount < 0 then null
-            when read.currency = '{{ var("currency") }}' then read.amount
-            else round(read.amount * rates.rate, 2)
-        end as amount_usd
-    from read
-    left join rates
-        on
-            read.currency = rates.currency
-            and {{ day_of('read.occurred_at') }} >= rates.valid_from
-            and ({{ day_of('read.occurred_at') }} < rates.valid_until or rates.valid_until is null)
+valued as (
+    {{ valued_events('landed', ref('event_semantics'), 'rates') | indent(4) }}
 )
 
-select
-    event_id,
-    message_id,
-    event_type,
-    meaning,
-    occurred_at,
-    order_id,
-    -- Without an order_id each message is an order of its own.
-    case
-        when length(order_id) <= 200 then 'order:' || order_id
-        -- An index takes only so much.
-        when order_id is not null
-            then 'digest:' || cast({{ md5_id('order_id') }} as {{ dbt.type_string() }})
-        when meaning = 'order' then 'message:' || message_id
-    end as order_key,
-    amount_stated,
-    currency,
-    amount_usd,
-    case
-        when meaning = 'refund' and order_id is null then 'names no order'
-        when amount_stated is null and meaning = 'order' then 'is missing'
-        when amount_stated is not null and amount is null then 'is not a number'
-        when amount < 0 then 'is negative'
-        when amount is not null and amount_usd is null then 'has no exchange rate'
-    end as problem
-from converted
+select *
+from valued
