@@ -27,27 +27,26 @@ EVERYBODY = """
     select profile_id from activate.acknowledged_rows
     where destination = %(destination)s and audience_id = %(audience_id)s
 """
+# The audiences are written after their members, so a snapshot that has one has the other. Whether a
+# touched profile is a member at all is seen when it is compared.
 TOUCHED = """
     select profile_id from segment.audience_changes
-    where audience_id = %(audience_id)s and changed_at >= %(compared_at)s
+    where audience_id = %(audience_id)s and changed_at > %(compared_at)s
     union
-    select audience_members.profile_id
-    from unify.profiles
-    inner join segment.audience_members
-        on profiles.profile_id = audience_members.profile_id
-        and audience_members.audience_id = %(audience_id)s
-    where age(profiles.xmin) <= age(%(compared_xid)s::text::xid8::xid)
+    select profile_id from unify.profiles
+    where age(xmin) <= age(%(compared_xid)s::text::xid8::xid)
 """
-NOBODY = "select null::uuid as profile_id where false"
 
+CANDIDATES = """
+create temporary table delivery_candidates on commit drop as
+{candidates}
+union
+select profile_id from activate.delivery_rows
+where destination = %(destination)s and audience_id = %(audience_id)s
+"""
 CHANGES = """
 create temporary table delivery_changes on commit drop as
-with candidates as (
-    {candidates}
-    union
-    select profile_id from activate.delivery_rows
-    where destination = %(destination)s and audience_id = %(audience_id)s
-),
+with candidates as (select profile_id from delivery_candidates),
 
 wanted as (
     select profiles.profile_id, {row} as sent
@@ -200,21 +199,19 @@ def find_changes(
         or state.compared_at is None
         or state.compared_xid is None
     )
-    statement = sql.SQL(CHANGES).format(
-        candidates=sql.SQL(EVERYBODY if everybody else TOUCHED), row=row_json(columns)
-    )
-    found = snapshot.execute(
-        statement,
-        {
-            "destination": destination,
-            "audience_id": audience.audience_id,
-            "is_whole": is_whole,
-            "is_withdrawn": is_withdrawn,
-            "compared_at": state.compared_at if state else None,
-            "compared_xid": state.compared_xid if state else None,
-        },
-    )
-    return found.rowcount
+    names = {
+        "destination": destination,
+        "audience_id": audience.audience_id,
+        "is_whole": is_whole,
+        "is_withdrawn": is_withdrawn,
+        "compared_at": state.compared_at if state else None,
+        "compared_xid": state.compared_xid if state else None,
+    }
+    candidates = sql.SQL(EVERYBODY if everybody else TOUCHED)
+    snapshot.execute(sql.SQL(CANDIDATES).format(candidates=candidates), names)
+    # Without knowing how few they are, the planner reads all members to find them.
+    snapshot.execute("analyze delivery_candidates")
+    return snapshot.execute(sql.SQL(CHANGES).format(row=row_json(columns)), names).rowcount
 
 
 def acknowledge_all(
