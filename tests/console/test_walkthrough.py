@@ -123,12 +123,18 @@ def test_a_newcomer_sees_it_work(stack: Stack, browser: Browser, tmp_path: Path)
     expect(page.locator("h1")).to_have_text("grace@example.org")
     expect(page.locator(".facts")).to_contain_text("470.00 USD")
 
+    # Audiences are counted on the tables: a refresh takes the purchases up.
+    page.goto(f"{stack.url}/console/pipeline")
+    page.get_by_role("button", name="Refresh now").click()
+    wait_for_run(page)
+
     # An audience: preview, create, rebuild.
     page.goto(f"{stack.url}/console/define")
     page.get_by_label("Name", exact=True).fill("Big spenders")
     page.get_by_label("Key").fill("big_spenders")
     page.get_by_label("Definition").fill('{"total_spend": {"$gte": 400}}')
     expect(page.locator("#preview")).to_contain_text("Total spend is at least 400")
+    expect(page.locator("#preview")).to_contain_text("grace@example.org")
     page.get_by_role("button", name="Create the audience").click()
     expect(page.locator("h1")).to_have_text("Big spenders")
     page.get_by_role("button", name="Rebuild").click()
