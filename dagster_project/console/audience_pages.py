@@ -13,7 +13,7 @@ from cdp.audience_rules import audience_members_sql, compile_audiences
 from dagster_project.console.api import ApiError
 from dagster_project.console.definition_words import describe
 from dagster_project.console.page_keys import key_of, position
-from dagster_project.console.pages import Pages, is_fragment
+from dagster_project.console.pages import Pages, is_fragment, token_of
 from dagster_project.console.readings import (
     AUDIENCE_CHANGES,
     LAST_ID,
@@ -82,9 +82,12 @@ def audience_routes(pages: Pages) -> list[Route]:
         )
 
     async def rebuild(request: Request) -> Response:
-        """Start a run that builds the audience again, and show its progress."""
-        await pages.may_manage(request)
-        run = await pages.runs.follow(await pages.runs.start("refresh"))
+        """Have the audience built again, and show the run's progress."""
+        address = f"/audiences/{request.path_params['key']}/rebuild"
+        asked = (await pages.api.post(address, token_of(request), {})).content
+        if asked["run_id"] is None:
+            raise ApiError(503, "no_dagster", asked["message"])
+        run = await pages.runs.follow(asked["run_id"])
         return pages.show(request, "run.html" if is_fragment(request) else "run_page.html", run=run)
 
     return [

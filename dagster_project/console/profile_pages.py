@@ -49,20 +49,10 @@ def profile_routes(pages: Pages) -> list[Route]:
         )
 
     async def profile(request: Request) -> Response:
-        """Everything about one profile but its events, which follow page by page.
-
-        Who came after the last refresh has no page by id; `q`, an identifier, finds them.
-        """
+        """Everything about one profile but its events, which follow page by page."""
         profile_id = request.path_params["profile_id"]
-        asked = plain_query(request, "q")
-        try:
-            found = await pages.get(request, f"/profiles/{profile_id}")
-        except ApiError as error:
-            newcomers = await _search(pages, request, asked) if asked else []
-            if error.status != 404 or not newcomers:
-                raise
-            return pages.show(request, "newcomer.html", profile=newcomers[0])
-        evidence, past = await asyncio.gather(
+        found, evidence, past = await asyncio.gather(
+            pages.get(request, f"/profiles/{profile_id}"),
             _evidence(pages, request, profile_id),
             unless_built(pages.database, PAST_IDS, [profile_id]),
         )

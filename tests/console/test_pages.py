@@ -176,6 +176,19 @@ def test_a_checkout_works_without_scripts(platform: Service) -> None:
     assert "the hybrid audience does not hold" in told
 
 
+def test_who_came_after_the_last_refresh_has_a_page_too(platform: Service) -> None:
+    form = {"email": "newcomer@example.org", "amount": "25", "category": "books"}
+    httpx.post(f"{platform.url}/console/simulation", data=form, timeout=30)
+    found = httpx.get(f"{platform.url}/console/profiles", params={"q": form["email"]}, timeout=30)
+    link = re.search(r'href="(/console/profiles/[0-9a-f-]{36}[^"]*)"', found.text)
+    assert link
+    page = httpx.get(platform.url + unescape(link[1]), timeout=30)
+    assert page.status_code == 200
+    assert "25.00 USD" in page.text
+    events = httpx.get(platform.url + unescape(link[1]) + "/events", timeout=30)
+    assert "Order Completed" in events.text
+
+
 def test_a_checkout_that_is_sent_twice_counts_once(platform: Service) -> None:
     form = {
         "simulation_id": "6f1c1a52-6c2f-4a0c-9d0a-0c5a4c8f2b11",
