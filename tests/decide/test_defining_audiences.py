@@ -204,13 +204,16 @@ def test_the_command_checks_every_definition_in_git() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sql", "nobody"], "seeds/audiences.csv has no audience 'nobody'"),
+        (["sql", "nobody"], "Nobody defines an audience 'nobody'"),
         (["sql", "vip", "--warehouse", "oracle"], "give postgres or bigquery"),
         (["preview"], "Give the key of an audience"),
         (["preview", "-d", '{"spend": 1}'], "spend: unknown attribute"),
     ],
 )
-def test_the_command_says_what_to_do(arguments: list[str], message: str) -> None:
+def test_the_command_says_what_to_do(
+    arguments: list[str], message: str, warehouse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", warehouse)
     refused = CliRunner().invoke(command, ["audience", *arguments])
     assert refused.exit_code != 0
     assert message in str(refused.exception)
