@@ -27,7 +27,8 @@ def database(cluster: EmbeddedPostgres, warehouse: str) -> Iterator[str]:
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
         # Nobody may be connected to what is copied; the last test's service may just be leaving.
         connection.execute(
-            "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = 'decided'"
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+            " where datname = 'decided'"
         )
         connection.execute("create database going_on template decided")
     yield make_conninfo(cluster.url("going_on"))
