@@ -89,7 +89,9 @@ class DagsterRuns:
                 json={"query": query, "variables": variables},
                 timeout=timeout_seconds,
             )
-            response.raise_for_status()
+            # Dagster says in the body what went wrong, also where the status is 500.
+            if "json" not in response.headers.get("content-type", ""):
+                response.raise_for_status()
             answer = response.json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             what = str(error) or type(error).__name__

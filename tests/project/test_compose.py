@@ -3,7 +3,6 @@
 Not run here: the build of the image, and the services inside containers.
 """
 
-import asyncio
 import os
 import re
 import shlex
@@ -22,9 +21,7 @@ import pytest
 import yaml
 
 from cdp.postgres import EmbeddedPostgres
-from cdp.settings import PROJECT_DIR, Settings
-from dagster_project.serving.audience_rebuilds import JOB, PARTITIONS
-from dagster_project.serving.dagster_runs import DagsterRuns
+from cdp.settings import PROJECT_DIR
 from dagster_project.stages import STAGES
 
 COMPOSE = PROJECT_DIR / "docker-compose.yml"
@@ -207,11 +204,8 @@ def test_dagsters_three_programs_find_one_another(server: EmbeddedPostgres, tmp_
     with (
         running("dagster-code", server, state, code_port),
         running("dagster-webserver", server, state, web_port, workspace),
+        running("dagster-daemon", server, state, 0, workspace),
     ):
-        # Before the daemon is there: the run waits in the queue and can be taken back.
-        asyncio.run(ask_for_a_run(f"http://127.0.0.1:{web_port}"))
-        with running("dagster-daemon", server, state, 0, workspace):
-            pass
         answer = httpx.post(
             f"http://127.0.0.1:{web_port}/graphql",
             json={"query": "{assetNodes {groupName}}"},
@@ -219,27 +213,3 @@ def test_dagsters_three_programs_find_one_another(server: EmbeddedPostgres, tmp_
         )
         groups = {node["groupName"] for node in answer.json()["data"]["assetNodes"]}
         assert groups == set(STAGES)
-
-
-async def ask_for_a_run(dagster: str) -> None:
-    """As the read side does for POST /audiences/{id}/rebuild."""
-    runs = DagsterRuns(Settings(dagster_url=dagster, dagster_public_url="https://dagster.example"))
-    try:
-        for key in ("vip", "vip", "it's new"):
-            run_id = await runs.start_partition(JOB, PARTITIONS, key)
-            assert runs.address(run_id) == f"https://dagster.example/runs/{run_id}"
-            assert await runs.status(run_id) == "queued"
-            taken_back = httpx.post(
-                f"{dagster}/graphql",
-                json={
-                    "query": "mutation ($run: String!) { terminateRun(runId: $run,"
-                    " terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) { __typename } }",
-                    "variables": {"run": run_id},
-                },
-                timeout=60,
-            )
-            assert taken_back.json()["data"]["terminateRun"]["__typename"] == "TerminateRunSuccess"
-            assert await runs.status(run_id) == "canceled"
-        assert await runs.status("00000000-0000-0000-0000-000000000000") is None
-    finally:
-        await runs.close()
