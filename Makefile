@@ -8,7 +8,7 @@ BIN := .venv/bin
 # Tests run in this many processes; each has a PostgreSQL of its own.
 JOBS ?= 2
 
-.PHONY: help install demo up test check format lock benchmarks clean
+.PHONY: help install demo up test test-long check format lock benchmarks clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,9 @@ up: .venv/runtime  ## The whole stack until Ctrl-C: HTTP on :3000, Dagster on :3
 
 test: .venv/development  ## All tests
 	@$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+test-long: .venv/development  ## The tests that take minutes each: BigQuery against PostgreSQL, the walkthrough
+	@$(BIN)/pytest -m long $(ARGS)
 
 check: .venv/development  ## Lint, format, types, SQL lint
 	@$(BIN)/ruff check .

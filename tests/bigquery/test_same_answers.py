@@ -20,6 +20,7 @@ from tests.bigquery_emulator import Emulator
 from tests.unify.test_incremental import invented_event
 from tests.warehouse import land
 
+pytestmark = pytest.mark.long
 SCENARIO = PROJECT_DIR / "seeds" / "demo" / "scenario.ndjson"
 FIRST_RUN = datetime(2026, 6, 20, 12, tzinfo=UTC)
 SECOND_RUN = FIRST_RUN + timedelta(days=45)

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from cdp.postgres import EmbeddedPostgres
 
+pytestmark = pytest.mark.long
 START_SECONDS = 240
 RUN_MS = 600_000
 
