@@ -78,7 +78,8 @@ def test_a_value_of_another_type_is_somebody_else(service: Service, suppressed: 
 def test_the_list_holds_nothing_that_can_be_read(service: Service, suppressed: Suppress) -> None:
     suppressed(("email", "ada@example.org"))
     [stored] = service.rows("select suppressions::text from raw.suppressions")
-    assert "ada" not in stored[0]
+    # Not "ada": three hexadecimal digits, which a hash may hold by chance.
+    assert "example" not in stored[0]
     assert suppressed(("email", "ada@example.org")) == 0, "twice is once"
 
 
