@@ -55,7 +55,8 @@ select exists (
 BUILT_DIGEST = "select rules_digest from verify_collect.refresh_window"
 OLDEST_KEPT = """
 select
-    (select min(received_at) from raw.events) > (select min(received_at) from collect.stg_events)
+    coalesce((select min(received_at) from raw.events), 'infinity')
+    > (select min(received_at) from collect.stg_events)
 """
 VIEWS = sql.SQL("""
 drop schema if exists verify_raw cascade;
@@ -63,6 +64,8 @@ create schema verify_raw;
 create view verify_raw.events as select * from raw.events where xid < {to_xid}::text::xid8;
 create view verify_raw.landings as select * from raw.landings where xid < {to_xid}::text::xid8;
 create view verify_raw.rejected_events as select * from raw.rejected_events;
+-- Nothing stands there, so that every audience is evaluated for everybody anyway.
+create view verify_raw.audience_rebuilds as select * from raw.audience_rebuilds where false;
 create view verify_raw.audience_definitions as
     select * from raw.audience_definitions where defined_at <= {as_of};
 """)

@@ -85,7 +85,7 @@ def create_app(settings: Settings) -> WriteSide:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        writer.start()
+        await writer.start()
         try:
             yield
         finally:

@@ -78,11 +78,17 @@ class Writer:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
+        self._has_tried = asyncio.Event()
         self.is_ready = False
 
-    def start(self) -> None:
-        """Begin to connect and to store. Returns at once; `is_ready` tells when it can store."""
+    async def start(self) -> None:
+        """Begin to connect and to store.
+
+        Returns when the first attempt has ended, well or not: a process that accepts requests
+        before would refuse what it can store a moment later. `is_ready` tells how it ended.
+        """
         self._task = asyncio.create_task(self._run(), name="group commit")
+        await self._has_tried.wait()
 
     async def stop(self) -> None:
         """Store what waits, then close. Later arrivals are refused."""
@@ -259,6 +265,7 @@ class Writer:
         self._fail(self._waiting)
 
     def _set_ready(self, is_ready: bool) -> None:
+        self._has_tried.set()
         self.is_ready = is_ready
         self._metrics.database_up.set(is_ready)
 

@@ -31,7 +31,11 @@ def database(cluster: EmbeddedPostgres, warehouse: str) -> Iterator[str]:
             " where datname = 'decided'"
         )
         connection.execute("create database going_on template decided")
-    yield make_conninfo(cluster.url("going_on"))
+    url = make_conninfo(cluster.url("going_on"))
+    with psycopg.connect(url, autocommit=True) as connection:
+        # What other tests asked of the warehouse that is copied.
+        connection.execute("delete from decide.decisions")
+    yield url
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
         connection.execute("drop database going_on with (force)")
 

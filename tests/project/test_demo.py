@@ -178,7 +178,9 @@ def test_ctrl_c_leaves_nothing_running_and_the_next_run_goes_on(tmp_path: Path) 
         assert children, "the demo runs a service"
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
-        assert process.returncode == 130, output
+        # Python dies of the signal itself where it came in the middle of an `exec`, of imports say;
+        # a shell says 130 to both.
+        assert process.returncode in (130, -signal.SIGINT), output
         _gone, alive = psutil.wait_procs(children, timeout=10)
         assert alive == []
         assert not home.server.is_running()
