@@ -224,10 +224,6 @@ def test_dagsters_three_programs_find_one_another(server: EmbeddedPostgres, tmp_
         assert groups == set(STAGES)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="Dagster on PostgreSQL storage refuses launchRun: its connection is closed",
-)
 def test_the_read_side_starts_a_run_over_graphql(server: EmbeddedPostgres, tmp_path: Path) -> None:
     state, workspace, code_port, web_port = deployed_dagster(tmp_path)
     with (
