@@ -16,6 +16,7 @@ from starlette.responses import Response
 from cdp.database import database_url
 from cdp.settings import Settings, SettingsError
 from cdp.write_keys import hash_key
+from dagster_project.serving.background import end
 from dagster_project.serving.database import Database
 from dagster_project.serving.errors import RequestError, json_response
 from dagster_project.serving.metrics import Metrics
@@ -75,9 +76,7 @@ class AccessTokens:
         self._reading = asyncio.create_task(self._read_again_and_again())
 
     async def stop(self) -> None:
-        if self._reading:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
+        await end(self._reading)
 
     async def refresh(self) -> None:
         """Read the active tokens. Raises RequestError (503) while the database is away."""

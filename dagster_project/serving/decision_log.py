@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 
+from dagster_project.serving.background import end
 from dagster_project.serving.database import Database
 from dagster_project.serving.errors import RequestError
 from dagster_project.serving.metrics import Metrics
@@ -66,9 +67,7 @@ class DecisionLog:
 
     async def stop(self) -> None:
         """Write what waits, as far as the database takes it at once."""
-        if self._writer:
-            self._writer.cancel()
-            await asyncio.gather(self._writer, return_exceptions=True)
+        await end(self._writer)
         while group := self._take():
             if not await self._is_written(group):
                 self._lose(len(group) + self._waiting.qsize(), "stopped")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from dbt.artifacts.schemas.results import RunStatus
@@ -70,5 +71,9 @@ class BothEngines:
         return comparable(rows, TABLES[table])
 
     def on_bigquery(self, table: str) -> list[str]:
-        rows = self.client.list_rows(f"cdp.{self.settings.bigquery_dataset}_{table}")
-        return comparable(map(dict, rows), TABLES[table])
+        return comparable(self.rows(table), TABLES[table])
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """What a table on BigQuery holds, named as stage.table."""
+        found = self.client.list_rows(f"cdp.{self.settings.bigquery_dataset}_{table}")
+        return [dict(row) for row in found]
