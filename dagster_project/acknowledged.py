@@ -17,9 +17,12 @@ from psycopg import sql
 
 from dagster_project.destinations.destination import Audience
 from dagster_project.destinations.row_format import Column, row_json
-
-# Older transactions than this cannot be told from newer ones by their 32 bits.
-TRANSACTIONS_TOLD_APART = 2_000_000_000
+from dagster_project.transaction_marks import (
+    current_mark,
+    remember,
+    usable_mark,
+    written_since,
+)
 
 EVERYBODY = """
     select profile_id from segment.audience_members where audience_id = %(audience_id)s
@@ -34,7 +37,7 @@ TOUCHED = """
     where audience_id = %(audience_id)s and changed_at > %(compared_at)s
     union
     select profile_id from unify.profiles
-    where age(xmin) <= age(%(compared_xid)s::text::xid8::xid)
+    where {is_written_since}
 """
 
 CANDIDATES = """
@@ -126,37 +129,9 @@ ACKNOWLEDGE_ALL = (
 )
 
 STATE = """
-select
-    row_format,
-    has_rows,
-    compared_at,
-    case
-        when states.system_identifier = control.system_identifier
-            and pg_snapshot_xmax(pg_current_snapshot())::text::bigint - compared_xid::text::bigint
-            < %s
-            then compared_xid::text
-    end
-from activate.subscription_states as states
-cross join pg_control_system() as control
-where destination = %s and audience_id = %s
-"""
-SAVE = """
-insert into activate.subscription_states
-    (
-        destination, audience_id, audience_key, row_format, has_rows, compared_at, compared_xid,
-        system_identifier
-    )
-select
-    %(destination)s, %(audience_id)s, %(audience_key)s, %(row_format)s, %(has_rows)s,
-    %(compared_at)s, %(compared_xid)s::text::xid8, system_identifier
-from pg_control_system()
-on conflict (destination, audience_id) do update set
-    audience_key = excluded.audience_key,
-    row_format = excluded.row_format,
-    has_rows = excluded.has_rows,
-    compared_at = excluded.compared_at,
-    compared_xid = excluded.compared_xid,
-    system_identifier = excluded.system_identifier
+select row_format, has_rows, compared_at, {compared_xid}
+from activate.subscription_states
+where destination = %(destination)s and audience_id = %(audience_id)s
 """
 
 
@@ -174,7 +149,10 @@ def read_state(
     snapshot: psycopg.Connection[Any], destination: str, audience_id: int
 ) -> State | None:
     """None before the first delivery."""
-    row = snapshot.execute(STATE, [TRANSACTIONS_TOLD_APART, destination, audience_id]).fetchone()
+    row = snapshot.execute(
+        sql.SQL(STATE).format(compared_xid=usable_mark("compared_xid")),
+        {"destination": destination, "audience_id": audience_id},
+    ).fetchone()
     return State(*row) if row else None
 
 
@@ -207,7 +185,8 @@ def find_changes(
         "compared_at": state.compared_at if state else None,
         "compared_xid": state.compared_xid if state else None,
     }
-    candidates = sql.SQL(EVERYBODY if everybody else TOUCHED)
+    since = written_since(sql.Placeholder("compared_xid"))
+    candidates = sql.SQL(EVERYBODY if everybody else TOUCHED).format(is_written_since=since)
     snapshot.execute(sql.SQL(CANDIDATES).format(candidates=candidates), names)
     # Without knowing how few they are, the planner reads all members to find them.
     snapshot.execute("analyze delivery_candidates")
@@ -249,14 +228,14 @@ def save_state(
     back as this one did."""
     compared_at, compared_xid = (None, None)
     if is_compared:
-        row = snapshot.execute("select pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()
-        compared_at, compared_xid = audience.as_of, row[0] if row else None
+        compared_at, compared_xid = audience.as_of, current_mark(snapshot)
     elif before is not None and before.row_format == row_format:
         compared_at, compared_xid = before.compared_at, before.compared_xid
-    snapshot.execute(
-        SAVE,
-        _names(destination, audience)
-        | {
+    remember(
+        snapshot,
+        "subscription_states",
+        _names(destination, audience),
+        {
             "audience_key": audience.audience_key,
             "row_format": row_format,
             "has_rows": has_rows,

@@ -1,12 +1,12 @@
 """How dbt's resources appear in Dagster: keys, groups, descriptions and checks."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
+from dagster_project.freshness import WITH_THE_REFRESH
 from dagster_project.stages import stage_of
 
 UNIQUE_ID = "dagster_dbt/unique_id"
@@ -18,15 +18,11 @@ BIGQUERY = "bigquery"
 class StageTranslator(DagsterDbtTranslator):
     """Keys are [schema, table], groups are the stages, dbt tests are checks.
 
-    `prefix` comes before every key. `stale_after` is the age at which the batch, dated by
-    `decide.watermark`, counts as late.
+    `prefix` comes before every key. The batch, dated by `decide.watermark`, may be late.
     """
 
-    def __init__(
-        self, stale_after: timedelta = timedelta(hours=1), prefix: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, prefix: Sequence[str] = ()) -> None:
         super().__init__(DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True))
-        self._stale_after = stale_after
         self._prefix = prefix
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
@@ -45,8 +41,7 @@ class StageTranslator(DagsterDbtTranslator):
         if props["resource_type"] == "seed":
             spec = spec.replace_attributes(kinds={"dbt", "csv"})
         if spec.key == WATERMARK.with_prefix(self._prefix):
-            policy = dg.FreshnessPolicy.time_window(fail_window=self._stale_after)
-            spec = spec.replace_attributes(freshness_policy=policy)
+            spec = spec.replace_attributes(freshness_policy=WITH_THE_REFRESH)
         return spec
 
     def get_asset_check_spec(

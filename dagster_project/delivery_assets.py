@@ -12,6 +12,7 @@ from dagster_project.delivery import deliver
 from dagster_project.delivery_run import Outcome, plan, run
 from dagster_project.destinations.configured import make_destination
 from dagster_project.destinations.destination import Delivered
+from dagster_project.freshness import WITH_THE_REFRESH, of_destination
 from dagster_project.progress import OnStep
 from dagster_project.subscriptions import (
     WITH_EACH_REFRESH,
@@ -77,6 +78,7 @@ def audience_asset(row: DestinationRow, subscriptions: Subscriptions) -> dg.Asse
         partitions_def=audience_partitions,
         # Runs of one destination wait for one another, not for those of others.
         pool=f"deliver_{row.name}",
+        freshness_policy=of_destination(subscriptions, row.name),
         retry_policy=dg.RetryPolicy(
             max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
         ),
@@ -108,6 +110,7 @@ def audience_asset(row: DestinationRow, subscriptions: Subscriptions) -> dg.Asse
     deps=SOURCES,
     group_name="activate",
     kinds={"postgres", "table"},
+    freshness_policy=WITH_THE_REFRESH,
     check_specs=[
         dg.AssetCheckSpec(
             EVERYTHING_ARRIVED,
@@ -210,9 +213,11 @@ def _report(context: dg.AssetExecutionContext, outcome: Outcome) -> None:
             "Withdrew %s from %s: no longer wanted.", outcome.audience_key, outcome.destination
         )
     if outcome.delivered is not None:
-        # The partition of the asset that stands for this, although this run is not its own.
+        # The partition of the asset that stands for this, although this run is not its own. What
+        # has not all arrived is seen, not made: a destination that takes nothing becomes late.
+        event = dg.AssetObservation if outcome.delivered.warning else dg.AssetMaterialization
         context.log_event(
-            dg.AssetMaterialization(
+            event(
                 audience_asset_key(outcome.destination),
                 partition=outcome.audience_key,
                 metadata=_metadata(outcome.delivered),

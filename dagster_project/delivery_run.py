@@ -13,10 +13,11 @@ from typing import Literal
 import psycopg
 
 from cdp.settings import Settings
-from dagster_project.delivery import audience_keys, deliver, withdraw_stale
+from dagster_project.delivery import audience_keys, deliver
 from dagster_project.destinations.configured import make_destination
 from dagster_project.destinations.destination import Delivered, Destination, HeldError
 from dagster_project.subscriptions import DestinationRow, Subscription, Subscriptions
+from dagster_project.withdrawal import withdraw_stale
 
 EVERY_SCHEDULE = "all"
 Status = Literal["succeeded", "partial", "held", "failed", "withdrawn"]

@@ -15,15 +15,19 @@ import psycopg
 from psycopg import IsolationLevel, sql
 
 from cdp.settings import Settings
-from dagster_project.acknowledged import TRANSACTIONS_TOLD_APART
 from dagster_project.destinations.bigquery_tables import (
     CHANGE,
     BigQueryTables,
-    TableError,
     TableShape,
 )
 from dagster_project.destinations.parquet import Field, write_parquet
 from dagster_project.exclusive import exclusive
+from dagster_project.transaction_marks import (
+    current_mark,
+    remember,
+    usable_mark,
+    written_since,
+)
 
 How = Literal["whole", "incremental", "unchanged"]
 
@@ -87,37 +91,26 @@ def export_key(source: ExportedTable) -> list[str]:
     return ["activate", f"bigquery_{source.name}"]
 
 
+FORGET = "delete from activate.warehouse_exports where table_name = %(table_name)s"
 STATE = """
-select exported_xid::text, changed_at
-from activate.warehouse_exports
-inner join pg_control_system() as control using (system_identifier)
-where table_name = %s
-    and pg_snapshot_xmax(pg_current_snapshot())::text::bigint - exported_xid::text::bigint < %s
-"""
-SAVE = """
-insert into activate.warehouse_exports
-    (table_name, row_count, exported_at, exported_xid, system_identifier, changed_at)
-select
-    %(table_name)s, %(row_count)s, now(), pg_snapshot_xmin(pg_current_snapshot()),
-    system_identifier, %(changed_at)s
-from pg_control_system()
-on conflict (table_name) do update set
-    row_count = excluded.row_count,
-    exported_at = excluded.exported_at,
-    exported_xid = excluded.exported_xid,
-    system_identifier = excluded.system_identifier,
-    changed_at = excluded.changed_at
+select {exported_xid}, changed_at from activate.warehouse_exports where table_name = %s
 """
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export did: rows written, rows that the table has now, bytes loaded."""
+    """What an export did: rows written, rows that the table has now, and that it should have as
+    the snapshot had them, bytes loaded."""
 
     how: How
     rows: int
     row_count: int
+    expected: int
     bytes_loaded: int
+
+    @property
+    def agrees(self) -> bool:
+        return self.row_count == self.expected
 
 
 @dataclass(frozen=True)
@@ -130,12 +123,13 @@ class _Export:
     shape: TableShape
     snapshot: psycopg.Connection[Any]
     folder: Path
+    expected: int
 
     def whole(self) -> Exported:
         file = self.folder / "whole.parquet"
         rows = write_parquet(self.snapshot, self.shape.fields, self._relation, file)
         self.tables.replace(self.target, self.shape, file)
-        return Exported("whole", rows, self.tables.count(self.target), file.stat().st_size)
+        return self._exported("whole", rows, file)
 
     def incremental(self, xid: str, changed_at: datetime | None) -> Exported:
         file = self.folder / "changes.parquet"
@@ -147,8 +141,11 @@ class _Export:
         rows = write_parquet(self.snapshot, [*fields, change], self._changes(xid, changed_at), file)
         if rows:
             self.tables.merge(self.target, self.shape, file)
-        how: How = "incremental" if rows else "unchanged"
-        return Exported(how, rows, self.tables.count(self.target), file.stat().st_size)
+        return self._exported("incremental" if rows else "unchanged", rows, file)
+
+    def _exported(self, how: How, rows: int, file: Path) -> Exported:
+        row_count = self.tables.count(self.target)
+        return Exported(how, rows, row_count, self.expected, file.stat().st_size)
 
     @property
     def _relation(self) -> sql.Composable:
@@ -158,13 +155,12 @@ class _Export:
         """What was written since the transaction, and the keys of what left since the instant."""
         names = [field.name for field in self.shape.fields]
         written = sql.SQL(
-            "select {names}, 'written' as {change} from {table}"
-            " where age(xmin) <= age({xid}::text::xid8::xid)"
+            "select {names}, 'written' as {change} from {table} where {is_written_since}"
         ).format(
             names=sql.SQL(", ").join(map(sql.Identifier, names)),
             change=sql.Identifier(CHANGE),
             table=self._relation,
-            xid=sql.Literal(xid),
+            is_written_since=written_since(sql.Literal(xid)),
         )
         if self.source.left is None:
             return sql.SQL("({}) as changes").format(written)
@@ -188,8 +184,9 @@ def export_table(
 ) -> Exported:
     """Bring one table up to date in BigQuery.
 
-    Raises TableError when the row counts differ after a whole load. A run that fails leaves the
-    table as it was, and the next begins where the last successful one ended.
+    Where even a whole load leaves another number of rows, what is returned does not agree, and the
+    next export is whole again. A run that fails leaves the table as it was, and the next begins
+    where the last successful one ended.
     """
     is_profiles = source.name == "profiles"
     target = settings.bigquery_table_profiles if is_profiles else source.name
@@ -201,35 +198,43 @@ def export_table(
         snapshot.isolation_level = IsolationLevel.REPEATABLE_READ
         snapshot.execute("set local timezone = 'UTC'")
         shape = _shape(snapshot, source)
-        export = _Export(tables, source, target, shape, snapshot, Path(folder))
         expected = _count(snapshot, source)
-        exported = _bring_up_to_date(export, expected)
-        if exported.row_count != expected:
-            raise TableError(
-                f"{tables.address(target)} has {exported.row_count:,} rows after a whole load, but "
-                f"{source.schema}.{source.name} has {expected:,}."
+        export = _Export(tables, source, target, shape, snapshot, Path(folder), expected)
+        exported = _bring_up_to_date(export)
+        key = {"table_name": tables.address(target)}
+        if exported.agrees:
+            remember(
+                snapshot,
+                "warehouse_exports",
+                key,
+                {
+                    "row_count": expected,
+                    "exported_at": datetime.now(UTC),
+                    "exported_xid": current_mark(snapshot),
+                    "changed_at": _newest(snapshot, source.history),
+                },
             )
-        changed_at = _newest(snapshot, source.history)
-        snapshot.execute(
-            SAVE,
-            {
-                "table_name": tables.address(target),
-                "row_count": expected,
-                "changed_at": changed_at,
-            },
-        )
+        else:
+            snapshot.execute(FORGET, key)
         return exported
 
 
-def _bring_up_to_date(export: _Export, expected: int) -> Exported:
-    state = export.snapshot.execute(
-        STATE, [export.tables.address(export.target), TRANSACTIONS_TOLD_APART]
-    ).fetchone()
-    if state is not None and export.tables.exists(export.target):
-        exported = export.incremental(*state)
-        if exported.row_count == expected:
+def _bring_up_to_date(export: _Export) -> Exported:
+    xid, changed_at = _state(export)
+    if xid is not None and export.tables.exists(export.target):
+        exported = export.incremental(xid, changed_at)
+        if exported.agrees:
             return exported
     return export.whole()
+
+
+def _state(export: _Export) -> tuple[str | None, datetime | None]:
+    """Where the last export ended: the mark, and the newest instant of the history."""
+    row = export.snapshot.execute(
+        sql.SQL(STATE).format(exported_xid=usable_mark("exported_xid")),
+        [export.tables.address(export.target)],
+    ).fetchone()
+    return row or (None, None)
 
 
 def _shape(snapshot: psycopg.Connection[Any], source: ExportedTable) -> TableShape:

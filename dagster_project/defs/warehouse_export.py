@@ -8,13 +8,20 @@ from cdp.database import database_url
 from cdp.settings import Settings, load_settings
 from dagster_project.defs.delivery_jobs import export_bigquery
 from dagster_project.destinations.bigquery_tables import open_tables
-from dagster_project.warehouse_export import EXPORTED, ExportedTable, export_key, export_table
+from dagster_project.freshness import by_schedule
+from dagster_project.warehouse_export import (
+    EXPORTED,
+    Exported,
+    ExportedTable,
+    export_key,
+    export_table,
+)
 
 ROW_COUNTS_AGREE = "row_counts_agree"
 EXPORT_CRON = "50 * * * *"
 
 
-def export_asset(source: ExportedTable) -> dg.AssetsDefinition:
+def export_asset(source: ExportedTable, *, is_exported: bool = True) -> dg.AssetsDefinition:
     """One table: whole at first, then what was written since."""
     key = dg.AssetKey(export_key(source))
 
@@ -24,12 +31,16 @@ def export_asset(source: ExportedTable) -> dg.AssetsDefinition:
         group_name="activate",
         kinds={"bigquery", "table"},
         pool="deliver_bigquery",
+        # Where nothing is exported nothing is late.
+        freshness_policy=by_schedule(EXPORT_CRON) if is_exported else None,
         retry_policy=dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL),
         check_specs=[
             dg.AssetCheckSpec(
                 ROW_COUNTS_AGREE,
                 asset=key,
                 description="BigQuery has as many rows as the table had when it was read.",
+                # So that the run fails, which alerts.
+                blocking=True,
             )
         ],
         description=f"`{source.schema}.{source.name}` in BigQuery.",
@@ -51,15 +62,31 @@ def export_asset(source: ExportedTable) -> dg.AssetsDefinition:
                 "bytes_loaded": exported.bytes_loaded,
                 "how": exported.how,
             },
-            # A difference raises, so what comes here agrees.
-            check_results=[dg.AssetCheckResult(check_name=ROW_COUNTS_AGREE, passed=True)],
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=ROW_COUNTS_AGREE,
+                    passed=exported.agrees,
+                    metadata={"rows": exported.row_count, "expected": exported.expected},
+                    description=None if exported.agrees else _difference(source, exported),
+                )
+            ],
         )
 
     return export
 
 
+def _difference(source: ExportedTable, exported: Exported) -> str:
+    return (
+        f"{source.schema}.{source.name} has {exported.expected:,} rows, its table in BigQuery "
+        f"{exported.row_count:,} after a whole load. The next export is whole again; if it differs "
+        "too, see whether something else writes that table."
+    )
+
+
 @dg.definitions
 def warehouse_export() -> dg.Definitions:
+    is_exported = load_settings().bigquery_project_id is not None
+
     @dg.schedule(
         job=export_bigquery,
         cron_schedule=EXPORT_CRON,
@@ -68,11 +95,11 @@ def warehouse_export() -> dg.Definitions:
     )
     def export_bigquery_schedule() -> dg.RunRequest | dg.SkipReason:
         """Starts `export_bigquery` every hour where BIGQUERY_PROJECT_ID is set."""
-        if load_settings().bigquery_project_id is None:
+        if not is_exported:
             return dg.SkipReason("BIGQUERY_PROJECT_ID is not set: nothing is exported.")
         return dg.RunRequest()
 
     return dg.Definitions(
-        assets=[export_asset(source) for source in EXPORTED],
+        assets=[export_asset(source, is_exported=is_exported) for source in EXPORTED],
         schedules=[export_bigquery_schedule],
     )

@@ -3,10 +3,11 @@
 Advertising platforms match people by SHA-256 of an e-mail address or phone number, in lower-case
 hexadecimal digits, and each prescribes what the text looks like before it is hashed:
 
-`google` (Customer Match; https://developers.google.com/google-ads/api/docs/remarketing/audience-segments/customer-match/get-started#prepare-data)
-    e-mail: no blanks, lower case, and before @gmail.com or @googlemail.com no full stops;
+`google` (Customer Match; https://developers.google.com/data-manager/api/devguides/concepts/formatting)
+    e-mail: no blanks, lower case, and before @gmail.com or @googlemail.com no full stops, and
+    nothing from a plus sign on;
     phone: E.164 with its plus sign.
-`meta` (Custom Audiences; https://developers.facebook.com/docs/marketing-api/audiences/guides/custom-audiences#hash)
+`meta` (Custom Audiences; https://developers.facebook.com/docs/marketing-api/audiences/guides/custom-audiences)
     e-mail: no blanks around it, lower case; full stops stay;
     phone: digits only, with the country code, without plus sign and leading zeros.
 
@@ -28,7 +29,7 @@ EMAIL = {
     "google": r"""
         case
             when squeezed.email ~ '@(gmail|googlemail)\.com$'
-                then replace(split_part(squeezed.email, '@', 1), '.', '')
+                then replace(split_part(split_part(squeezed.email, '@', 1), '+', 1), '.', '')
                     || '@' || split_part(squeezed.email, '@', 2)
             else squeezed.email
         end""",

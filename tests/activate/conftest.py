@@ -93,6 +93,20 @@ def profile_id(number: int, audience_id: int = 1) -> uuid.UUID:
     return uuid.UUID(int=audience_id * 1_000_000 + number)
 
 
+def person(number: int) -> Person:
+    return Person(f"p{number}@example.com", f"u{number}")
+
+
+def people(*numbers: int) -> dict[int, Person]:
+    """Persons by their number."""
+    return {number: person(number) for number in numbers}
+
+
+def emails(*numbers: int) -> dict[str, str]:
+    """What a place holds of these persons: the e-mail by profile_id."""
+    return {str(profile_id(number)): f"p{number}@example.com" for number in numbers}
+
+
 @dataclass
 class Tables:
     """Writes audiences into the public tables of one database."""

@@ -183,19 +183,46 @@ def test_a_table_of_profiles_may_have_another_name(exporting: Exporting) -> None
     exporting.opened.drop("customers")
 
 
-def test_the_asset_says_how_many_rows_there_are(exporting: Exporting) -> None:
+def export_asset_once(exporting: Exporting) -> dg.ExecuteInProcessResult:
     with dg.DagsterInstance.ephemeral() as instance:
-        result = dg.materialize(
+        return dg.materialize(
             [export_asset(TABLES["profiles"])],
             instance=instance,
             resources={"settings": exporting.settings},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
         )
+
+
+def test_the_asset_says_how_many_rows_there_are(exporting: Exporting) -> None:
+    result = export_asset_once(exporting)
     [event] = result.asset_materializations_for_node("activate__bigquery_profiles")
     assert event.metadata["dagster/row_count"].value == 5
     [evaluation] = result.get_asset_check_evaluations()
     assert evaluation.passed
     assert evaluation.asset_key == dg.AssetKey(export_key(TABLES["profiles"]))
+
+
+def test_rows_that_somebody_else_writes_there_fail_the_check_and_the_run(
+    exporting: Exporting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = BigQueryTables.replace
+
+    def replace_and_meddle(opened: BigQueryTables, table: str, *arguments: Any) -> None:
+        replace(opened, table, *arguments)
+        stranger = f"insert into `{opened.address(table)}` (profile_id) values ('stranger')"
+        opened.client.query(stranger).result()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BigQueryTables, "replace", replace_and_meddle)
+        result = export_asset_once(exporting)
+    assert not result.success
+    [evaluation] = result.get_asset_check_evaluations()
+    assert not evaluation.passed
+    assert "has 5 rows, its table in BigQuery 6 after a whole load" in str(evaluation.description)
+    # Nothing of it is built upon: the next export is whole, and right.
+    assert export_asset_once(exporting).success
+    assert exporting.opened.count("profiles") == 5
 
 
 def test_without_a_project_the_error_says_what_to_set() -> None:

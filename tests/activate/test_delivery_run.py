@@ -14,7 +14,12 @@ from cdp.settings import Settings
 from dagster_project import delivery_assets, resend
 from dagster_project.defs.deliveries import due_deliveries
 from dagster_project.defs.delivery_jobs import resend_failed
-from dagster_project.delivery_assets import COUNTS_AGREE, EVERYTHING_ARRIVED, deliveries
+from dagster_project.delivery_assets import (
+    COUNTS_AGREE,
+    EVERYTHING_ARRIVED,
+    audience_asset_key,
+    deliveries,
+)
 from dagster_project.delivery_run import Outcome, plan, run
 from dagster_project.progress import unobserved
 from dagster_project.subscriptions import Subscriptions, read_subscriptions
@@ -194,6 +199,28 @@ def test_the_checks_say_what_has_not_arrived(setting: Setting, receiver: Receive
         )
 
 
+def test_a_destination_that_takes_nothing_is_not_made_fresh(
+    setting: Setting, receiver: Receiver
+) -> None:
+    setting.tables.put("vip", [Person("ada@example.com")])
+    receiver.default = 500
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def made() -> set[str]:
+            return {
+                name
+                for name in ("csv", "crm")
+                if instance.get_latest_materialization_event(audience_asset_key(name))
+            }
+
+        assert materialize(setting, instance).success
+        assert made() == {"csv"}
+        receiver.default = 200
+        setting.tables.execute("update activate.delivery_rows set next_attempt_at = now()")
+        assert materialize(setting, instance).success
+        assert made() == {"csv", "crm"}
+
+
 def test_the_job_resends_what_was_given_up(setting: Setting, receiver: Receiver) -> None:
     setting.tables.put("vip", [Person("ada@example.com")])
     receiver.replies = [500]
@@ -252,6 +279,47 @@ def test_the_commands_show_and_mend(setting: Setting, receiver: Receiver) -> Non
             " values ('crm', now()) on conflict (destination) do update set disabled_at = now()"
         )
     assert "crm is enabled" in command("enable", "crm")
+
+
+def test_a_destination_that_was_gone_gets_everything_once_it_is_enabled_and_resent_to(
+    setting: Setting, receiver: Receiver
+) -> None:
+    """The runbook of docs/operations.md, for one that answered 410."""
+    setting.tables.put("vip", [Person(f"p{number}@example.com") for number in range(3)])
+    receiver.default = 410
+    list(setting.work())
+    assert "answered 410 and has been disabled" in command("list")
+    receiver.default = 200
+    assert "cdp deliveries enable crm" in command("resend", "--destination", "crm")
+    assert receiver.holdings() == {}
+    assert "crm is enabled" in command("enable", "crm")
+    resent = command("resend", "--destination", "crm")
+    assert "3 rows delivered, 0 still to deliver" in resent
+    assert len(receiver.holdings()) == 3
+    assert "Answered 410" not in command("list")
+
+
+def test_what_was_given_up_arrives_once_it_is_resent(setting: Setting, receiver: Receiver) -> None:
+    """The same, for one that failed until its last attempt."""
+    options = '"{""rows_per_message"": 1, ""attempts"": 1}"'
+    folder = setting.exports.parent
+    (folder / "destinations.csv").write_text(
+        f"destination,kind,address,secret,options\ncsv,csv,,,\n"
+        f"crm,webhook,{receiver.url},CRM_SECRET,{options}\n"
+    )
+    setting.subscriptions = read_subscriptions(folder)
+    setting.tables.put("vip", [Person(f"p{number}@example.com") for number in range(3)])
+    receiver.default = 500
+    list(setting.work())
+    shown = command("list", "--destination", "crm")
+    assert shown.count("dead") == 3
+    assert "Answered 500" in shown
+    receiver.default = 200
+    list(setting.work())
+    assert receiver.holdings() == {}, "nobody but a person sends what was given up"
+    assert "3 rows delivered, 0 still to deliver" in command("resend", "--destination", "crm")
+    assert len(receiver.holdings()) == 3
+    assert "dead" not in command("list", "--destination", "crm")
 
 
 def test_in_another_cluster_everybody_is_compared_again(

@@ -12,23 +12,11 @@ from google.api_core.exceptions import GoogleAPIError
 
 from dagster_project.destinations.destination import Delivery, HeldError
 from dagster_project.outbox import revive
-from tests.activate.conftest import Person, Tables, profile_id
+from tests.activate.conftest import Tables, emails, people, person, profile_id
 from tests.activate.places import BigQueryPlace, CsvPlace, Place, WebhookPlace
 from tests.activate.receiver import Receiver
 
 KINDS = ("csv", "object_store", "webhook", "bigquery")
-
-
-def person(number: int) -> Person:
-    return Person(f"p{number}@example.com", f"u{number}")
-
-
-def people(*numbers: int) -> dict[int, Person]:
-    return {number: person(number) for number in numbers}
-
-
-def emails(*numbers: int) -> dict[str, str]:
-    return {str(profile_id(number)): f"p{number}@example.com" for number in numbers}
 
 
 PLACES = [(kind, mode) for kind in KINDS for mode in ("full", "delta")]

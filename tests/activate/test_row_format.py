@@ -46,10 +46,13 @@ def test_a_column_that_does_not_exist_is_named(tables: Tables, tmp_path: Path) -
     [
         ("google", "  Ada.Love.Lace@Gmail.com ", "adalovelace@gmail.com"),
         ("google", "a.b@googlemail.com", "ab@googlemail.com"),
+        ("google", "cloudy.sanfrancisco+shopping@gmail.com", "cloudysanfrancisco@gmail.com"),
         ("google", "a.b@example.com", "a.b@example.com"),
+        ("google", "user.name+NYC@Example.com", "user.name+nyc@example.com"),
         ("google", "a.b@notgmail.com", "a.b@notgmail.com"),
         ("google", "a b@example.com", "ab@example.com"),
         ("meta", "  Ada.Love.Lace@Gmail.com ", "ada.love.lace@gmail.com"),
+        ("meta", "ada+shop@gmail.com", "ada+shop@gmail.com"),
         ("meta", "ZOË@example.com", "zoë@example.com"),
     ],
 )

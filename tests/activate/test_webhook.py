@@ -14,9 +14,9 @@ import pytest
 
 from cdp.deliveries import enable, unsettled
 from cdp.settings import PROJECT_DIR
-from dagster_project.delivery import withdraw_stale
 from dagster_project.destinations.destination import Delivered, DeliveryError, HeldError
 from dagster_project.outbox import revive, waiting
+from dagster_project.withdrawal import withdraw_stale
 from tests.activate.conftest import Person, Tables, profile_id
 from tests.activate.places import webhook
 from tests.activate.receiver import SECRET, Receiver, close, hang
