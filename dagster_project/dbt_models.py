@@ -1,7 +1,7 @@
 """A dbt project as one asset definition: models and seeds are assets, tests are checks."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,25 @@ class DbtBuild(dg.Config):
 
 
 def dbt_models(
-    manifest: Mapping[str, Any], project_dir: Path, translator: StageTranslator
+    manifest: Mapping[str, Any],
+    project_dir: Path,
+    translator: StageTranslator,
+    *,
+    left_out: Sequence[str] = (),
 ) -> dg.AssetsDefinition:
-    """The project in `project_dir`, described by its manifest.
+    """The project in `project_dir`, described by its manifest, without the models `left_out`.
 
     A run builds what it selected, in one dbt invocation, while no other refresh of the same
     database runs. Each asset and check is reported when its node has finished. The run fails at
     the end with dbt's messages when a node failed; what dbt skipped is not materialised.
     """
 
-    @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name="dbt_models")
+    @dbt_assets(
+        manifest=manifest,
+        dagster_dbt_translator=translator,
+        name="dbt_models",
+        exclude=" ".join(manifest["nodes"][each]["name"] for each in left_out) or None,
+    )
     def build(
         context: dg.AssetExecutionContext,
         config: DbtBuild,

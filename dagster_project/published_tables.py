@@ -12,9 +12,20 @@ from dagster_project.dbt_process import DbtError, NodeResult, stream_dbt
 WATERMARK_ID = "model.cdp.watermark"
 
 
+def read_services(manifest: Mapping[str, Any]) -> list[str]:
+    """Unique ids of the models over tables that services write, which only PostgreSQL has."""
+    return sorted(
+        unique_id
+        for unique_id, parents in manifest["parent_map"].items()
+        if unique_id.startswith("model.")
+        and any(parent.startswith("source.cdp.decide.") for parent in parents)
+    )
+
+
 def published_tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
     """The tables with a contract, for other programs, and those that `decide` is made from."""
-    read_by_decide = set(manifest["parent_map"][WATERMARK_ID])
+    built_here = [WATERMARK_ID, *read_services(manifest)]
+    read_by_decide = {parent for each in built_here for parent in manifest["parent_map"][each]}
     return sorted(
         (
             PublishedTable(node["schema"], node["alias"])

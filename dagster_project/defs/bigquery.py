@@ -19,7 +19,12 @@ from dagster_project.dbt_manifest import DBT_PROJECT_DIR, load_manifest
 from dagster_project.dbt_translator import BIGQUERY, WATERMARK
 from dagster_project.exclusive import REFRESH, exclusive
 from dagster_project.progress import OnStep
-from dagster_project.published_tables import build_online_store, build_shapes, published_tables
+from dagster_project.published_tables import (
+    build_online_store,
+    build_shapes,
+    published_tables,
+    read_services,
+)
 from dagster_project.stages import stage_of
 
 LOADING = "load of raw to BigQuery"
@@ -72,18 +77,32 @@ def published(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
     """The tables in PostgreSQL that the services, deliveries and decisions read."""
     tables = published_tables(manifest)
     keys = {table: dg.AssetKey([table.stage, table.name]) for table in tables}
+    nodes = [manifest["nodes"][each] for each in read_services(manifest)]
+    built_here = [dg.AssetKey([node["schema"], node["name"]]) for node in nodes]
 
     @dg.multi_asset(
         name="published",
         specs=[
-            dg.AssetSpec(
-                key,
-                deps=[key.with_prefix(BIGQUERY), WATERMARK.with_prefix(BIGQUERY)],
-                group_name=stage_of(key.path[0]),
-                kinds={"postgres", "table"},
-                description="Published from BigQuery, with all the others in one transaction.",
-            )
-            for key in (*keys.values(), WATERMARK)
+            *(
+                dg.AssetSpec(
+                    key,
+                    deps=[key.with_prefix(BIGQUERY), WATERMARK.with_prefix(BIGQUERY)],
+                    group_name=stage_of(key.path[0]),
+                    kinds={"postgres", "table"},
+                    description="Published from BigQuery, with all the others in one transaction.",
+                )
+                for key in (*keys.values(), WATERMARK)
+            ),
+            *(
+                dg.AssetSpec(
+                    key,
+                    deps=[WATERMARK.with_prefix(BIGQUERY)],
+                    group_name=stage_of(key.path[0]),
+                    kinds={"postgres", "table", "dbt"},
+                    description="Made here, of what is published and of what services write.",
+                )
+                for key in built_here
+            ),
         ],
     )
     def publish_tables(
@@ -104,7 +123,8 @@ def published(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
                 asset_key=keys[table],
                 metadata={"dagster/row_count": result.rows, "rows_changed": result.written},
             )
-        yield dg.MaterializeResult(asset_key=WATERMARK)
+        for key in (WATERMARK, *built_here):
+            yield dg.MaterializeResult(asset_key=key)
 
     return publish_tables
 

@@ -11,6 +11,7 @@ from cdp.settings import PROJECT_DIR, SettingsError, load_settings
 from dagster_project.definitions import definitions
 
 PROFILES = ["unify", "profiles"]
+PUBLISHED_BY = dg.AssetKey(["bigquery", "decide", "watermark"])
 
 
 def asset_graph() -> Any:
@@ -61,6 +62,14 @@ def test_every_table_that_services_read_is_published() -> None:
         read |= set(re.findall(r"\b(?:from|join)\s+((?:unify|segment)\.[a-z_]+)", path.read_text()))
     assert len(read) > 5
     assert read - published == set()
+
+
+@pytest.mark.usefixtures("on_bigquery")
+def test_what_is_made_of_the_tables_of_services_is_made_in_postgresql() -> None:
+    graph = asset_graph()
+    way = ancestors(graph, dg.AssetKey(["decide", "decision_report"]))
+    assert {dg.AssetKey(["decide", "decision_results"]), PUBLISHED_BY} <= way
+    assert not graph.has(dg.AssetKey(["bigquery", "decide", "decision_results"]))
 
 
 def test_without_it_nothing_of_bigquery_is_there() -> None:
