@@ -16,13 +16,14 @@ from cdp.settings import Settings
 from dagster_project.console.access import Guard, forget_token, keep_token, own_path
 from dagster_project.console.api import Api, ApiError
 from dagster_project.console.audience_pages import audience_routes
-from dagster_project.console.dagster_runs import DagsterRuns
 from dagster_project.console.definition_pages import definition_routes
+from dagster_project.console.delivery_pages import delivery_routes
 from dagster_project.console.pages import NOT_BUILT, READ, STATIC, Pages, is_fragment, read_form
 from dagster_project.console.pipeline_pages import pipeline_routes
 from dagster_project.console.profile_pages import profile_routes
 from dagster_project.console.simulation import simulation_routes
 from dagster_project.serving.access import AccessTokens
+from dagster_project.serving.dagster_runs import DagsterRuns
 from dagster_project.serving.database import Database
 from dagster_project.serving.errors import RequestError
 
@@ -33,11 +34,16 @@ class Console:
     """The pages. `app` answers `/` and everything under `/console`; close it at the end."""
 
     def __init__(
-        self, settings: Settings, database: Database, read_side: ASGIApp, tokens: AccessTokens
+        self,
+        settings: Settings,
+        read_side: ASGIApp,
+        *,
+        database: Database,
+        tokens: AccessTokens,
+        runs: DagsterRuns,
     ) -> None:
         self._api = Api(settings, read_side)
-        self._runs = DagsterRuns(settings.dagster)
-        pages = Pages(settings, database, self._api, self._runs, tokens)
+        pages = Pages(settings, database, self._api, runs, tokens)
         self.app = Starlette(
             routes=[
                 *simulation_routes(pages),
@@ -45,6 +51,7 @@ class Console:
                 *audience_routes(pages),
                 *definition_routes(pages),
                 *pipeline_routes(pages),
+                *delivery_routes(pages),
                 *_access_routes(pages),
                 Mount("/static", KeptFiles(directory=STATIC)),
             ],
@@ -63,7 +70,6 @@ class Console:
 
     async def close(self) -> None:
         await self._api.close()
-        await self._runs.close()
 
 
 class KeptFiles(StaticFiles):

@@ -13,7 +13,8 @@ from cdp.audience_rules import audience_members_sql, compile_audiences
 from dagster_project.console.api import ApiError
 from dagster_project.console.definition_words import describe
 from dagster_project.console.page_keys import key_of, position
-from dagster_project.console.pages import Pages, is_fragment, token_of
+from dagster_project.console.pages import Pages, token_of
+from dagster_project.console.pipeline_pages import run_started
 from dagster_project.console.readings import (
     AUDIENCE_CHANGES,
     LAST_ID,
@@ -71,11 +72,12 @@ def audience_routes(pages: Pages) -> list[Route]:
         if len(rows) == PAGE_ROWS:
             key = key_of(rows[-1]["changed_at"], rows[-1]["profile_id"])
             next_page = f"/console/audiences/{found['audience_key']}/history?after={key}"
-        template = "audience_history.html" if is_fragment(request) else "audience_history_page.html"
-        return pages.show(
+        return pages.show_part(
             request,
-            template,
-            audience=found,
+            "audience_history.html",
+            heading="Entries and exits",
+            above=(f"/console/audiences/{found['audience_key']}", found["name"]),
+            columns=("When", "Profile", "Change", "Because of"),
             changes=rows,
             next_page=next_page,
             is_first=after == START,
@@ -87,8 +89,7 @@ def audience_routes(pages: Pages) -> list[Route]:
         asked = (await pages.api.post(address, token_of(request), {})).content
         if asked["run_id"] is None:
             raise ApiError(503, "no_dagster", asked["message"])
-        run = await pages.runs.follow(asked["run_id"])
-        return pages.show(request, "run.html" if is_fragment(request) else "run_page.html", run=run)
+        return await run_started(pages, request, asked["run_id"])
 
     return [
         Route("/audiences", audiences),

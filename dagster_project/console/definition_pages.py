@@ -1,6 +1,7 @@
 """Writing an audience: a definition with its preview beside it, and sending it to the API."""
 
 import json
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -33,15 +34,20 @@ def definition_routes(pages: Pages) -> list[Route]:
         """Who the definition in the form would bring in, or what is wrong with it."""
         form = await read_form(request)
         text = form.get("definition", "")
+        show = partial(
+            pages.show_part,
+            request,
+            heading="Preview",
+            above=("/console/define", "The definition"),
+        )
         try:
             body = {"definition": _parsed(text)}
             answer = await pages.api.post("/audiences/preview", token_of(request), body)
         except ApiError as error:
             if error.status == 401:
                 raise
-            return pages.show(request, "definition_problem.html", problem=error)
-        return pages.show(
-            request,
+            return show("definition_problem.html", problem=error)
+        return show(
             "preview.html",
             preview=answer.content,
             milliseconds=answer.milliseconds,

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from starlette.responses import HTMLResponse
 from cdp.settings import Settings
 from dagster_project.console.access import COOKIE
 from dagster_project.console.api import Api, ApiError
-from dagster_project.console.dagster_runs import DagsterRuns
 from dagster_project.console.formats import FILTERS
 from dagster_project.serving.access import AccessTokens
+from dagster_project.serving.dagster_runs import DagsterRuns
 from dagster_project.serving.database import Database
 
 FOLDER = Path(__file__).parent
@@ -64,6 +65,26 @@ class Pages:
             "dagster_link": dagster_link(request, self._settings),
         }
         return HTMLResponse(self._templates.get_template(template).render(content), status_code)
+
+    def show_part(
+        self,
+        request: Request,
+        part: str,
+        *,
+        heading: str,
+        above: tuple[str, str],
+        columns: Sequence[str] = (),
+        **content: Any,
+    ) -> HTMLResponse:
+        """A part of a page; to a browser without scripts a page of its own, with a way back.
+
+        `above` is the address and the name of the page that it is a part of. With `columns` the
+        part is the rows of a table.
+        """
+        if is_fragment(request):
+            return self.show(request, part, **content)
+        content |= {"heading": heading, "above": above, "columns": columns, "part": part}
+        return self.show(request, "part_page.html", **content)
 
     async def get(self, request: Request, path: str, **query: Any) -> Any:
         """GET an address of the read side as the viewer. Raises ApiError unless it succeeds."""

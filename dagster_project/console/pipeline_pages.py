@@ -3,7 +3,7 @@
 import asyncio
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from dagster_project.console.api import ApiError
@@ -11,19 +11,24 @@ from dagster_project.console.pages import Pages, is_fragment, plain_query, read_
 from dagster_project.console.readings import (
     DELIVERIES,
     FRESHNESS,
+    HELD_DESTINATIONS,
     INTAKE,
     MOST_COUNTED,
     PAGE_ROWS,
     REJECTED,
     REJECTED_BY_CODE,
+    UNSETTLED,
     unless_built,
 )
+from dagster_project.serving.errors import RequestError
 
 INTAKE_DAYS = 7
 SHOWN_RUNS = 8
 SHOWN_DELIVERIES = 12
-JOBS = ("refresh", "replay_rejected")
+SHOWN_MESSAGES = 20
+JOBS = ("refresh", "replay_rejected", "resend_failed")
 NEWEST = 2**63 - 1
+PIPELINE = ("/console/pipeline", "Pipeline")
 
 
 def pipeline_routes(pages: Pages) -> list[Route]:
@@ -31,12 +36,14 @@ def pipeline_routes(pages: Pages) -> list[Route]:
         """The whole page; its first part asks for itself again while it is looked at."""
         await pages.may_read(request)
         database = pages.database
-        fresh, intake, codes, rejected, deliveries = await asyncio.gather(
+        fresh, intake, codes, rejected, deliveries, unsettled, held = await asyncio.gather(
             unless_built(database, FRESHNESS, [MOST_COUNTED]),
             unless_built(database, INTAKE, [INTAKE_DAYS]),
             database.rows(REJECTED_BY_CODE, [MOST_COUNTED]),
             database.rows(REJECTED, [NEWEST, PAGE_ROWS]),
             unless_built(database, DELIVERIES, [SHOWN_DELIVERIES]),
+            unless_built(database, UNSETTLED, [MOST_COUNTED, SHOWN_MESSAGES]),
+            database.rows(HELD_DESTINATIONS),
         )
         return pages.show(
             request,
@@ -48,6 +55,8 @@ def pipeline_routes(pages: Pages) -> list[Route]:
             rejected=rejected,
             next_page=_next_page(rejected),
             deliveries=deliveries,
+            unsettled=unsettled,
+            held=held,
             most_counted=MOST_COUNTED,
         )
 
@@ -69,16 +78,31 @@ def pipeline_routes(pages: Pages) -> list[Route]:
         rows = await pages.database.rows(
             REJECTED, [int(before) if before.isdecimal() else NEWEST, PAGE_ROWS]
         )
-        return pages.show(request, "rejected_rows.html", rejected=rows, next_page=_next_page(rows))
+        return pages.show_part(
+            request,
+            "rejected_rows.html",
+            heading="Rejected events",
+            above=PIPELINE,
+            columns=("Received", "Source", "Address", "Reason", "State"),
+            rejected=rows,
+            next_page=_next_page(rows),
+        )
 
     async def runs(request: Request) -> Response:
         """The newest runs in Dagster, or that it does not answer."""
         await pages.may_read(request)
         try:
             found, problem = await pages.runs.recent(SHOWN_RUNS), None
-        except ApiError as error:
+        except RequestError as error:
             found, problem = [], error
-        return pages.show(request, "runs.html", runs=found, problem=problem)
+        return pages.show_part(
+            request,
+            "runs.html",
+            heading="Runs in Dagster",
+            above=PIPELINE,
+            runs=found,
+            problem=problem,
+        )
 
     async def start(request: Request) -> Response:
         """Start a job and show its progress."""
@@ -87,8 +111,7 @@ def pipeline_routes(pages: Pages) -> list[Route]:
         if job not in JOBS:
             raise ApiError(400, "bad_request", f"There is no job {job!r} to start here.")
         await pages.may_manage(request)
-        run_id = await pages.runs.start(job)
-        return await _progress(pages, request, run_id)
+        return await run_started(pages, request, await pages.runs.start(job))
 
     async def progress(request: Request) -> Response:
         """How a run stands; the part asks for itself again until it has ended."""
@@ -105,10 +128,19 @@ def pipeline_routes(pages: Pages) -> list[Route]:
     ]
 
 
+async def run_started(pages: Pages, request: Request, run_id: str) -> Response:
+    """Show the progress of a run that the viewer has just started."""
+    if is_fragment(request):
+        return await _progress(pages, request, run_id)
+    # So that loading the page again does not start another one.
+    return RedirectResponse(f"/console/runs/{run_id}", 303)
+
+
 async def _progress(pages: Pages, request: Request, run_id: str) -> Response:
     run = await pages.runs.follow(run_id)
-    template = "run.html" if is_fragment(request) else "run_page.html"
-    return pages.show(request, template, run=run)
+    return pages.show_part(
+        request, "run.html", heading=f"Run {run.short_id}", above=PIPELINE, run=run
+    )
 
 
 def _next_page(rows: list[dict[str, object]]) -> str | None:

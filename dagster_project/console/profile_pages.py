@@ -72,9 +72,12 @@ def profile_routes(pages: Pages) -> list[Route]:
         address = f"/profiles/{profile_id}/events"
         page = await pages.get(request, address, cursor=cursor, limit=PAGE_ROWS)
         following = page["next_cursor"]
-        return pages.show(
+        return pages.show_part(
             request,
             "profile_events.html",
+            heading="Events",
+            above=(f"/console/profiles/{profile_id}", "The profile"),
+            columns=("When", "Event", "Properties"),
             events=page["events"],
             next_page=f"/console{address}?after={following}" if following else None,
             is_first=cursor is None,

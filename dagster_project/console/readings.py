@@ -162,6 +162,7 @@ select
     audiences.audience_key,
     deliveries.audience_id,
     deliveries.rows,
+    deliveries.rows_failed,
     deliveries.status,
     deliveries.error,
     deliveries.started_at,
@@ -170,6 +171,70 @@ from activate.deliveries
 left join segment.audiences on deliveries.audience_id = audiences.audience_id
 order by deliveries.started_at desc
 limit $1
+"""
+HELD_DESTINATIONS = """
+select
+    states.destination,
+    states.disabled_at,
+    states.disabled_reason,
+    states.not_before
+from activate.destination_states as states
+where states.disabled_at is not null or states.not_before > now()
+order by states.destination
+"""
+# Of the first ones by destination, so that one that is down for weeks does not make the page wait.
+UNSETTLED = """
+select
+    unsettled.destination,
+    unsettled.audience_id,
+    audiences.audience_key,
+    unsettled.message_id,
+    unsettled.status,
+    count(*) as row_count,
+    sum(count(*)) over ()::bigint as counted,
+    max(unsettled.attempts) as attempts,
+    min(unsettled.next_attempt_at) as next_attempt_at,
+    max(unsettled.error) as error
+from (
+    select *
+    from activate.delivery_rows
+    order by
+        delivery_rows.destination,
+        delivery_rows.audience_id,
+        delivery_rows.message_id
+    limit $1
+) as unsettled
+left join segment.audiences on unsettled.audience_id = audiences.audience_id
+group by
+    unsettled.destination,
+    unsettled.audience_id,
+    audiences.audience_key,
+    unsettled.message_id,
+    unsettled.status
+order by unsettled.status <> 'dead', min(unsettled.next_attempt_at), unsettled.message_id
+limit $2
+"""
+# A message has at most as many rows as fit into 20 kB.
+MESSAGE_ROWS = """
+select
+    delivery_rows.profile_id,
+    delivery_rows.change,
+    delivery_rows.status,
+    delivery_rows.attempts,
+    delivery_rows.as_of,
+    delivery_rows.definition_version,
+    delivery_rows.first_tried_at,
+    delivery_rows.next_attempt_at,
+    delivery_rows.error,
+    coalesce(profiles.email, profiles.user_id, profiles.primary_identifier) as shown_as
+from activate.delivery_rows
+left join unify.profiles on delivery_rows.profile_id = profiles.profile_id
+where
+    delivery_rows.destination = $1
+    and delivery_rows.audience_id = $2
+    and delivery_rows.message_id = $3
+order by delivery_rows.profile_id
+limit 1000
 """
 
 

@@ -99,7 +99,7 @@ def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
     app.include_router(audience_export_routes(settings, database))
     app.include_router(audience_rebuild_routes(database, runs))
     app.include_router(audience_definition_routes(settings, database))
-    console = Console(settings, database, app, tokens)
+    console = Console(settings, app, database=database, tokens=tokens, runs=runs)
     app.router.routes.extend(console.routes())
     app.add_middleware(CookieToken)
     return app

@@ -61,7 +61,7 @@ def audience_rebuild_routes(database: Database, runs: DagsterRuns) -> APIRouter:
         try:
             run_id = await runs.start_partition(JOB, PARTITIONS, key)
         except DagsterAwayError as error:
-            message = f"{error}; the next refresh evaluates the audience."
+            message = f"{error} The next refresh evaluates the audience."
         noted = await database.row(NOTE, [key, run_id])
         content = {
             "audience_key": key,

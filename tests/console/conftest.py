@@ -13,6 +13,28 @@ from tests.collect.service import Service
 from tests.console.platform import SCRIPTS, events, running_platform
 from tests.warehouse import build, land
 
+# A message that was given up, one that waits and is of an audience that is gone, and why.
+UNSETTLED = """
+insert into activate.delivery_rows (
+    destination, audience_id, profile_id, change, sent, message_id, delivery_id, as_of, status,
+    attempts, error, next_attempt_at
+)
+select
+    'crm', audiences.audience_id, profiles.profile_id, 'entered',
+    '{"email": "sent-to-nobody"}'::jsonb, 'msg_given_up', gen_random_uuid(), now(), 'dead', 12,
+    'Answered 500: <b>no</b>', now()
+from segment.audiences
+cross join unify.profiles
+where audiences.audience_key = 'high_value_last_30_days' and profiles.user_id = 'ada'
+union all
+select
+    'crm', 7, gen_random_uuid(), 'exited', '{}'::jsonb, 'msg_waits', gen_random_uuid(), now(),
+    'pending', 1, 'No answer within 10 s.', now() + interval '1 hour'
+from generate_series(1, 2);
+insert into activate.destination_states (destination, disabled_at, disabled_reason)
+values ('crm', now(), 'Answered 410.')
+"""
+
 
 @pytest.fixture(scope="session")
 def warehouse(cluster: EmbeddedPostgres) -> Iterator[str]:
@@ -28,6 +50,8 @@ def warehouse(cluster: EmbeddedPostgres) -> Iterator[str]:
             [SCRIPTS[1], SCRIPTS[2]],
         )
     build(url)
+    with psycopg.connect(url) as connection:
+        connection.execute(UNSETTLED.encode())
     yield url
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
         connection.execute("drop database console with (force)")

@@ -20,6 +20,7 @@ PAGES = (
     "/console/audiences/high_value_last_30_days",
     "/console/define",
     "/console/pipeline",
+    "/console/deliveries/crm/7/msg_waits",
     "/console/login",
 )
 
@@ -185,6 +186,38 @@ def test_a_checkout_takes_nothing_but_the_keyboard(page: Page, platform: Service
     page.keyboard.type("keys@example.org")
     page.keyboard.press("Enter")
     expect(page.locator(".result h2")).to_be_visible()
+
+
+def test_without_scripts_what_comes_later_is_a_page_of_its_own(
+    browser: Browser, platform: Service
+) -> None:
+    with context(browser, java_script_enabled=False) as viewer:
+        page = opened(viewer)
+        page.goto(f"{platform.url}/console/profiles?q=ada")
+        page.locator("tbody a").click()
+        page.get_by_role("link", name="the events").click()
+        expect(page.locator("h1")).to_have_text("Events")
+        expect(page.locator("tbody th")).to_have_count(50)
+        page.get_by_role("link", name="Show more").click()
+        expect(page.locator("tbody th")).to_have_count(14)
+        page.get_by_role("link", name="The profile").click()
+        expect(page.locator("h1")).to_have_text("ada@example.org")
+
+        page.goto(f"{platform.url}/console/audiences/hostile")
+        page.get_by_role("link", name="the history").click()
+        expect(page.locator("tbody th")).to_have_count(50)
+
+        page.goto(f"{platform.url}/console/pipeline")
+        page.get_by_role("link", name="its runs").click()
+        expect(page.locator("main")).to_contain_text("Dagster does not answer")
+        page.get_by_role("link", name="Pipeline").first.click()
+        page.get_by_role("button", name="Refresh now").click()
+        expect(page.locator("main")).to_contain_text("Dagster does not answer")
+
+        page.goto(f"{platform.url}/console/define")
+        page.get_by_label("Definition").fill('{"total_spend": {"$gte": 1000}}')
+        page.get_by_role("button", name="Preview").click()
+        expect(page.locator(".words")).to_contain_text("Total spend is at least 1,000")
 
 
 def test_times_are_in_the_readers_zone_with_utc_on_hover(
