@@ -24,6 +24,7 @@ SCHEMAS = ["raw", "collect", "unify", "segment", "activate", "decide"]
 # Derived from what landed: gone at once, and computed again from what is left.
 COMPUTED = ["collect", "unify", "decide"]
 OPEN_REQUESTS = ("raw", "erasure_requests")
+HISTORY = ("segment", "audience_changes")
 
 TABLES = """
 select schema_name, table_name, array_agg(column_name::text order by column_name)
@@ -108,6 +109,30 @@ where evidence is not null
     and not exists (select from unify.events where events.event_id = profile_changes.evidence)
 """
 
+# Where they have ever been a member, a destination is told with the next delivery: files and tables
+# are written whole, those that are told of changes compare everybody, and an audience that is empty
+# without them is no mistake.
+COMPARE_AGAIN = """
+update activate.subscription_states
+set row_format = 'erased', has_rows = false
+where audience_id in (
+    select audience_id from segment.audience_changes where profile_id = any(%s)
+)
+"""
+# What a destination was sent of somebody who is gone, and has not confirmed to have taken away.
+NOT_TOLD = """
+select destination, count(distinct held.profile_id)
+from (
+    select destination, profile_id from activate.acknowledged_rows
+    union all
+    select destination, profile_id from activate.delivery_rows
+) as held
+where held.profile_id = any(%s)
+    and not exists (select from unify.profiles where profiles.profile_id = held.profile_id)
+group by destination
+order by destination
+"""
+
 OF_EVENTS = sql.SQL("event_id = any(%s)")
 OF_IDENTIFIERS = sql.SQL(
     "(identifier_type, identifier_value) in (select * from unnest(%s::text[], %s::text[]))"
@@ -145,8 +170,18 @@ def erase_landed(
         redacted["decide.decisions"] = connection.execute(REDACT_DECISIONS, chosen).rowcount
     _erase_rejected(connection, mentions, deleted, redacted)
     _erase_computed(connection, identifiers, [row[0] for row in gone], deleted)
+    if any(each[:2] == HISTORY for each in _tables(connection, ["segment"])):
+        connection.execute(COMPARE_AGAIN, [profile_ids_of(identifiers)])
     connection.execute(FORGET_WATERMARK)
     return deleted, redacted
+
+
+def not_told(
+    connection: psycopg.Connection[Any], identifiers: Sequence[Identifier]
+) -> dict[str, int]:
+    """How many of them each destination still holds, as far as is known before history goes."""
+    rows = connection.execute(NOT_TOLD, [profile_ids_of(identifiers)]).fetchall()
+    return {str(destination): int(count) for destination, count in rows}
 
 
 def erase_history(

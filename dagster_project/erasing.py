@@ -2,14 +2,15 @@
 
 1. Suppress, and wait until no writer can land by an older list. 2. Delete what landed and what was
 computed from it, in one transaction per request. 3. Refresh: everything is computed again from what
-is left, audiences report the exit, destinations are told. 4. Delete the history of the profiles.
-5. Search every table and file, and close the request with its certificate.
+is left, audiences report the exit, every destination is told. 4. Delete the profiles' history.
+5. Bring the copies of the public tables in BigQuery up to date. 6. Search every table and file, and
+close the request with its certificate.
 """
 
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,13 @@ from typing import Any
 import psycopg
 
 from cdp.database import database_url
-from cdp.erasure import erase_history, erase_landed, profile_ids_of, remaining_mentions
+from cdp.erasure import (
+    erase_history,
+    erase_landed,
+    not_told,
+    profile_ids_of,
+    remaining_mentions,
+)
 from cdp.erasure_requests import (
     ErasureError,
     ErasureRequest,
@@ -34,6 +41,7 @@ from cdp.settings import Settings
 from cdp.suppression import hash_identifier, suppress, wait_for_open_landings
 from dagster_project.exclusive import REFRESH, exclusive
 from dagster_project.run import RefreshResult
+from dagster_project.warehouse_export import Copies, update_copies
 
 ERASURE = "erasure"
 NOT_RECOMPUTED = "select rules_digest = 'erased' from decide.watermark"
@@ -58,7 +66,8 @@ def erase_open_requests(
     """Carry out what is asked for and return a certificate per completed request.
 
     A request that names nobody is marked as failed and does not keep the others. Raises
-    ErasureError when the refresh failed: what landed is erased by then, and the next run goes on.
+    ErasureError when the refresh failed or BigQuery could not be reached: what landed is erased by
+    then, and the next run goes on.
     """
     url = database_url(settings)
     with (
@@ -81,8 +90,11 @@ def erase_open_requests(
             _require_recomputed(connection, deleting, result)
         certificates = []
         with exclusive(url, REFRESH, holder=holder, on_wait=on_wait):
+            for each in deleting:
+                _erase_history(connection, each)
+            copies = _update_copies(settings, connection, deleting, holder)
             for each in erasing:
-                certificates.append(_certify(settings, connection, each))
+                certificates.append(_certify(settings, connection, each, copies))
         if deleting:
             connection.execute("vacuum raw.events, raw.rejected_events")
         return certificates
@@ -107,13 +119,42 @@ def _suppress(url: str, connection: psycopg.Connection[Any], erasing: Sequence[E
 
 def _erase_landed(connection: psycopg.Connection[Any], erasing: Erasing) -> None:
     with connection.transaction():
-        deleted, redacted = erase_landed(connection, erasing.identifiers)
-        before = erasing.request.certificate or {}
-        progress = {
-            "deleted": _added(before.get("deleted"), deleted),
-            "redacted": _added(before.get("redacted"), redacted),
+        _add_progress(connection, erasing, *erase_landed(connection, erasing.identifiers))
+
+
+def _erase_history(connection: psycopg.Connection[Any], erasing: Erasing) -> None:
+    with connection.transaction():
+        outside = {
+            name: f"profiles whose exit it has not confirmed: {count}"
+            for name, count in not_told(connection, erasing.identifiers).items()
         }
-        save_progress(connection, erasing.request.request_id, progress)
+        deleted, redacted = erase_history(connection, erasing.identifiers)
+        _add_progress(connection, erasing, deleted, redacted, outside)
+
+
+def _add_progress(
+    connection: psycopg.Connection[Any],
+    erasing: Erasing,
+    deleted: Counter[str],
+    redacted: Counter[str],
+    outside: Mapping[str, str] | None = None,
+) -> None:
+    """Add to what earlier steps, and earlier attempts, have done."""
+    before = _progress(connection, erasing)
+    progress = {
+        "deleted": _added(before.get("deleted"), deleted),
+        "redacted": _added(before.get("redacted"), redacted),
+        "outside": before.get("outside", {}) | dict(outside or {}),
+    }
+    save_progress(connection, erasing.request.request_id, progress)
+
+
+def _progress(connection: psycopg.Connection[Any], erasing: Erasing) -> dict[str, Any]:
+    row = connection.execute(
+        "select certificate from raw.erasure_requests where request_id = %s",
+        [erasing.request.request_id],
+    ).fetchone()
+    return dict(row[0]) if row and row[0] else {}
 
 
 def _require_recomputed(
@@ -132,10 +173,30 @@ def _require_recomputed(
     raise ErasureError(f"{message}\n" + "\n".join(result.failures))
 
 
+def _update_copies(
+    settings: Settings,
+    connection: psycopg.Connection[Any],
+    erasing: Sequence[Erasing],
+    holder: str,
+) -> Copies:
+    if not erasing:
+        return Copies()
+    try:
+        return update_copies(database_url(settings), settings, holder=holder)
+    except UserError as error:
+        message = (
+            f"All is erased but the copies in BigQuery. {error} Then run the job erase_profiles "
+            "again: it goes on from here."
+        )
+        for each in erasing:
+            fail(connection, each.request.request_id, message)
+        raise ErasureError(message) from error
+
+
 def _certify(
-    settings: Settings, connection: psycopg.Connection[Any], erasing: Erasing
+    settings: Settings, connection: psycopg.Connection[Any], erasing: Erasing, copies: Copies
 ) -> dict[str, Any]:
-    """Erase the history, search, and close the request, in one transaction."""
+    """Search, and close the request, in one transaction."""
     request, identifiers = erasing.request, erasing.identifiers
     with connection.transaction():
         certificate: dict[str, Any] = {
@@ -146,29 +207,26 @@ def _certify(
             "suppressed": request.suppresses,
         }
         if request.deletes:
-            certificate |= _erased(settings, connection, erasing)
+            certificate |= _found(settings, connection, erasing, copies)
         row = connection.execute("select clock_timestamp()").fetchone()
         certificate["completed_at"] = row[0].isoformat() if row else None
         complete(connection, request.request_id, certificate)
     return certificate
 
 
-def _erased(
-    settings: Settings, connection: psycopg.Connection[Any], erasing: Erasing
+def _found(
+    settings: Settings, connection: psycopg.Connection[Any], erasing: Erasing, copies: Copies
 ) -> dict[str, Any]:
-    deleted, redacted = erase_history(connection, erasing.identifiers)
-    progress = connection.execute(
-        "select certificate from raw.erasure_requests where request_id = %s",
-        [erasing.request.request_id],
-    ).fetchone()
-    before = progress[0] if progress and progress[0] else {}
+    done = _progress(connection, erasing)
     in_tables, table_count = remaining_mentions(connection, erasing.identifiers)
     in_files, file_count = _files_naming(settings.exports, erasing.identifiers)
     return {
-        "deleted": _added(before.get("deleted"), deleted),
-        "redacted": _added(before.get("redacted"), redacted),
+        "deleted": done["deleted"],
+        "redacted": done["redacted"],
+        "copies": list(copies.updated),
         "searched": {"tables": table_count, "files": file_count},
         "remaining": in_tables | in_files,
+        "outside": done["outside"] | dict(copies.outside),
     }
 
 

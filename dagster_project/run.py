@@ -10,6 +10,7 @@ import dagster as dg
 
 from cdp.settings import Settings
 from dagster_project.definitions import definitions
+from dagster_project.delivery_run import EVERY_SCHEDULE
 from dagster_project.instance import (
     EXECUTED_BY,
     end_dead_runs,
@@ -17,6 +18,9 @@ from dagster_project.instance import (
     process_mark,
 )
 from dagster_project.progress import OnStep, unobserved
+
+# The configuration of the op that delivers.
+EVERYTHING = {"config": {"schedule": EVERY_SCHEDULE}}
 
 
 @dataclass(frozen=True)
@@ -54,18 +58,20 @@ def refresh(
     settings: Settings,
     *,
     full: bool = False,
+    every_schedule: bool = False,
     on_step: OnStep = unobserved,
     instance: dg.DagsterInstance | None = None,
 ) -> RefreshResult:
     """Run the job `refresh` (or `full_refresh`) in this process and return how it ended.
 
     The run is recorded where the Dagster UI shows it, may be started while the UI and the daemon
-    run, and waits for a refresh that is running. `on_step` is called after each model, test and
-    file. `instance` is that of a run which needs a refresh within it. Raises DbtError when the dbt
-    project does not parse.
+    run, and waits for a refresh that is running. With `every_schedule` it also delivers what has a
+    schedule of its own. `on_step` is called after each model, test and file. `instance` is that of
+    a run which needs a refresh within it. Raises DbtError when the dbt project does not parse.
     """
     name = "full_refresh" if full else "refresh"
-    return _run(name, settings, {"on_step": _as_resource(on_step)}, instance)
+    ops = {"activate__deliveries": EVERYTHING} if every_schedule else {}
+    return _run(name, settings, {"on_step": _as_resource(on_step)}, instance, ops)
 
 
 def run_erasures(settings: Settings) -> RefreshResult:
@@ -83,13 +89,14 @@ def _run(
     settings: Settings,
     resources: Mapping[str, Any],
     instance: dg.DagsterInstance | None,
+    ops: Mapping[str, Any] | None = None,
 ) -> RefreshResult:
     job = _definitions().resolve_job_def(job_name)
     with nullcontext(instance) if instance else open_instance(settings) as used:
         end_dead_runs(used)
         result = job.execute_in_process(
             instance=used,
-            run_config=_quiet(job.run_config),
+            run_config=_configured(job.run_config, ops or {}),
             tags={EXECUTED_BY: process_mark()},
             raise_on_error=False,
             resources={"settings": settings, **resources},
@@ -106,10 +113,11 @@ def _as_resource(on_step: OnStep) -> dg.ResourceDefinition:
     return dg.ResourceDefinition.hardcoded_resource(on_step)
 
 
-def _quiet(run_config: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Keep the run's log for the UI and off the terminal."""
+def _configured(run_config: Mapping[str, Any] | None, ops: Mapping[str, Any]) -> dict[str, Any]:
+    """With the ops' configuration, and with the run's log for the UI and off the terminal."""
+    chosen = dict(run_config or {})
     console = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    return dict(run_config or {}) | console
+    return chosen | {"ops": chosen.get("ops", {}) | ops} | console
 
 
 def _summary(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> RefreshResult:

@@ -5,8 +5,8 @@ taken on trust: after each load the row counts are compared; a table that differ
 """
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +14,13 @@ from typing import Any, Literal
 import psycopg
 from psycopg import IsolationLevel, sql
 
+from cdp.bigquery.connection import explained
 from cdp.settings import Settings
 from dagster_project.destinations.bigquery_tables import (
     CHANGE,
     BigQueryTables,
     TableShape,
+    open_tables,
 )
 from dagster_project.destinations.parquet import Field, write_parquet
 from dagster_project.exclusive import exclusive
@@ -92,6 +94,7 @@ def export_key(source: ExportedTable) -> list[str]:
 
 
 FORGET = "delete from activate.warehouse_exports where table_name = %(table_name)s"
+EXPORTS = "select table_name from activate.warehouse_exports"
 STATE = """
 select {exported_xid}, changed_at from activate.warehouse_exports where table_name = %s
 """
@@ -111,6 +114,14 @@ class Exported:
     @property
     def agrees(self) -> bool:
         return self.row_count == self.expected
+
+
+@dataclass(frozen=True)
+class Copies:
+    """The tables that hold now what the public tables hold, and, with the reason, what may not."""
+
+    updated: tuple[str, ...] = ()
+    outside: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -188,8 +199,7 @@ def export_table(
     next export is whole again. A run that fails leaves the table as it was, and the next begins
     where the last successful one ended.
     """
-    is_profiles = source.name == "profiles"
-    target = settings.bigquery_table_profiles if is_profiles else source.name
+    target = _target(settings, source)
     with (
         exclusive(database, f"bigquery {target}", holder=holder, on_wait=lambda _message: None),
         psycopg.connect(database) as snapshot,
@@ -217,6 +227,39 @@ def export_table(
         else:
             snapshot.execute(FORGET, key)
         return exported
+
+
+def update_copies(database: str, settings: Settings, *, holder: str) -> Copies:
+    """Bring every table that was exported before up to date, as an erasure needs it.
+
+    What was exported to another project or data set than that of the settings is out of reach, and
+    so are the raw events where BigQuery computes. Raises BigQueryError.
+    """
+    with psycopg.connect(database) as connection:
+        known = {name for (name,) in connection.execute(EXPORTS)}
+    updated, outside = [], {}
+    if known and settings.bigquery_project_id is not None:
+        with explained("bring the copies of the public tables up to date"):
+            tables = open_tables(settings)
+            for source in EXPORTED:
+                address = tables.address(_target(settings, source))
+                if address not in known:
+                    continue
+                if export_table(database, settings, tables, source, holder=holder).agrees:
+                    updated.append(address)
+                else:
+                    outside[address] = "holds other rows than those that were loaded"
+    for address in sorted(known.difference(updated, outside)):
+        outside[address] = "exported earlier, and out of reach of the settings as they are"
+    if settings.engine == "bigquery":
+        raw = f"{settings.bigquery_project_id}.{settings.bigquery_dataset}_raw"
+        outside[raw] = "raw events that were loaded to BigQuery; docs/bigquery.md says how they go"
+    return Copies(tuple(updated), outside)
+
+
+def _target(settings: Settings, source: ExportedTable) -> str:
+    is_profiles = source.name == "profiles"
+    return settings.bigquery_table_profiles if is_profiles else source.name
 
 
 def _bring_up_to_date(export: _Export) -> Exported:

@@ -26,17 +26,20 @@ def erase(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) 
     try:
         certificates = erase_open_requests(
             settings,
-            lambda: refresh(settings, instance=context.instance),
+            lambda: refresh(settings, every_schedule=True, instance=context.instance),
             holder=f"cdp erasure, run {context.run_id[:8]}",
             on_wait=context.log.info,
         )
     except ErasureError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    remaining = sum(bool(each.get("remaining")) for each in certificates)
+    remaining, outside = (
+        sum(bool(each.get(part)) for each in certificates) for part in ("remaining", "outside")
+    )
     context.add_output_metadata(
         {
             "completed": len(certificates),
             "with_remaining_mentions": remaining,
+            "with_something_outside": outside,
             "certificates": dg.MetadataValue.md(
                 "\n".join(f"```json\n{certificate_text(each)}\n```" for each in certificates)
             ),
@@ -49,7 +52,7 @@ def erase(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) 
     tags=REFRESH_TAGS,
     description=(
         "Erase and suppress whoever `raw.erasure_requests` names: what landed, what was computed,"
-        " members, history, decisions and files; then refresh what is left and certify it."
+        " members, history, decisions, files and the copies in BigQuery; then certify it."
     ),
 )
 def erase_profiles() -> None:
@@ -59,6 +62,7 @@ def erase_profiles() -> None:
 @dg.sensor(
     # By name: with the job itself Dagster warns of an argument of its own that is in beta.
     job_name="erase_profiles",
+    description="Starts `erase_profiles` when somebody asked to be erased.",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )

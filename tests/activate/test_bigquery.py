@@ -16,7 +16,13 @@ from dagster_project.destinations.bigquery_tables import (
     open_tables,
 )
 from dagster_project.destinations.parquet import write_parquet
-from dagster_project.warehouse_export import EXPORTED, Exported, export_key, export_table
+from dagster_project.warehouse_export import (
+    EXPORTED,
+    Exported,
+    export_key,
+    export_table,
+    update_copies,
+)
 from tests.activate.conftest import Tables
 
 TABLES = {table.name: table for table in EXPORTED}
@@ -163,6 +169,41 @@ def test_a_load_job_that_fails_half_way_leaves_the_table_and_is_made_good(
     assert exporting.rows("profiles", "profile_id, email") == before
     assert exporting.export("profiles").how == "incremental"
     assert {row["email"] for row in exporting.rows("profiles", "email")} == {"new@example.com"}
+
+
+def test_an_erasure_brings_every_copy_up_to_date_and_names_what_is_out_of_reach(
+    exporting: Exporting,
+) -> None:
+    for name in TABLES:
+        exporting.export(name)
+    exporting.tables.execute(
+        """
+        delete from unify.events using unify.profiles
+        where events.profile_id = profiles.profile_id and email = 'p3@example.com';
+        delete from segment.audience_members using unify.profiles
+        where audience_members.profile_id = profiles.profile_id and email = 'p3@example.com';
+        delete from segment.audience_changes using unify.profiles
+        where audience_changes.profile_id = profiles.profile_id and email = 'p3@example.com';
+        delete from unify.profiles where email = 'p3@example.com';
+        insert into activate.warehouse_exports
+        select 'another.cdp.events', row_count, exported_at, exported_xid, system_identifier
+        from activate.warehouse_exports limit 1;
+        """
+    )
+    copies = update_copies(exporting.tables.database, exporting.settings, holder="test")
+    assert copies.updated == tuple(exporting.opened.address(name) for name in TABLES)
+    assert list(copies.outside) == ["another.cdp.events"]
+    for name in ("profiles", "events", "audience_members", "audience_changes"):
+        assert len(exporting.rows(name, "profile_id")) == 4
+
+
+def test_a_copy_that_nobody_can_reach_any_more_is_named(exporting: Exporting) -> None:
+    exporting.export("profiles")
+    copies = update_copies(
+        exporting.tables.database, Settings(BIGQUERY_PROJECT_ID=None), holder="test"
+    )
+    assert copies.updated == ()
+    assert list(copies.outside) == [exporting.opened.address("profiles")]
 
 
 def test_no_staging_table_is_left(exporting: Exporting) -> None:

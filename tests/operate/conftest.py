@@ -59,4 +59,5 @@ def new_database(cluster: EmbeddedPostgres) -> Iterator[Callable[[], str]]:
 
 @pytest.fixture(scope="module")
 def platform(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    return Platform(Settings(home=tmp_path_factory.mktemp("home"), DATABASE_URL=new_database()))
+    home = tmp_path_factory.mktemp("home")
+    return Platform(Settings(home=home, DATABASE_URL=new_database(), private_webhooks=True))

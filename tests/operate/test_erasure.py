@@ -3,7 +3,8 @@
 import base64
 import hashlib
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,23 @@ from uuid import UUID
 import dagster as dg
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
-from cdp.erasure_requests import read_requests, request_erasure
+from cdp.cli import app
+from cdp.settings import environment_set
 from dagster_project.defs.jobs import EQUALS_FULL
 from dagster_project.instance import open_instance
-from dagster_project.run import refresh, run_erasures, verify
+from dagster_project.run import refresh
+from dagster_project.subscriptions import (
+    EVERY_AUDIENCE,
+    CsvOptions,
+    DestinationRow,
+    Subscription,
+    Subscriptions,
+    WebhookOptions,
+)
 from dagster_project.verification import still_comparable
+from tests.activate.receiver import SECRET, Receiver
 from tests.operate.conftest import Platform
 from tests.unify.conftest import UNIFY
 from tests.warehouse import build, land
@@ -105,38 +117,82 @@ def quarantine(connection: psycopg.Connection[Any]) -> None:
         )
 
 
+def subscriptions(platform: Platform, crm: Receiver) -> Subscriptions:
+    """Whole files with each refresh; changes as files, at night; and a receiver of webhooks."""
+    changes = str(platform.settings.exports / "changes")
+    options = WebhookOptions(attempts=1)
+    return Subscriptions(
+        (
+            DestinationRow("csv", "csv", "", "", CsvOptions()),
+            DestinationRow("changes", "csv", changes, "", CsvOptions()),
+            DestinationRow("crm", "webhook", crm.url, "CRM_SECRET", options),
+        ),
+        (
+            Subscription(EVERY_AUDIENCE, "csv"),
+            Subscription(EVERY_AUDIENCE, "changes", mode="delta", schedule="0 3 * * *"),
+            Subscription("only_ada", "crm", mode="delta"),
+        ),
+    )
+
+
 @pytest.fixture(scope="module")
-def erased(platform: Platform) -> dict[str, Any]:
+def crm() -> Iterator[Receiver]:
+    receiver = Receiver()
+    with receiver.running():
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def erased(platform: Platform, crm: Receiver) -> Iterator[dict[str, Any]]:
     """Ada and Cleo were there, delivered and decided about, and have been erased. Certificates."""
     with psycopg.connect(platform.url, autocommit=True) as connection:
         for each in [*GONE[:4], *LEFT[:3], *GONE[4:], *LEFT[3:], MENTIONING, GONE[1]]:
             land(connection, [each])
         quarantine(connection)
-    first = refresh(platform.settings)
-    assert first.success, first.message
-    ada = platform.value("select profile_id from unify.profiles where user_id = 'ada-17'")
-    assert str(ada) in TRACES
-    assert (
-        "ada@example.org" in (platform.settings.exports / "high_value_last_30_days.csv").read_text()
-    )
-    with psycopg.connect(platform.url) as connection:
-        for profile_id, context in ((ada, {}), (None, {"gift_for": "ada@example.org"})):
-            connection.execute(
-                "insert into decide.decisions (decision_id, profile_id, experience, rule_key,"
-                " audience_keys, context, rule_version, decided_at)"
-                " values (gen_random_uuid(), %s, 'a', 'a', '{}', %s, 'a', now())",
-                [profile_id and str(profile_id), json.dumps(context)],
-            )
-        asked = {
-            "ada": request_erasure(connection, ADA),
-            "cleo": request_erasure(connection, [("email", " Cleo@Example.org ")], mode="delete"),
+        connection.execute(
+            "insert into raw.audience_definitions (audience_key, name, definition, is_enabled)"
+            """ values ('only_ada', 'Only Ada', '{"min_total_spend": 800}', true)"""
+        )
+    chosen = subscriptions(platform, crm)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CRM_SECRET", SECRET)
+        patch.setattr("dagster_project.delivery_assets.read_subscriptions", lambda: chosen)
+        first = refresh(platform.settings, every_schedule=True)
+        assert first.success, first.message
+        ada = platform.value("select profile_id from unify.profiles where user_id = 'ada-17'")
+        assert str(ada) in TRACES
+        assert set(crm.holdings()) == {str(ada)}
+        for name in ("high_value_last_30_days", "only_ada", "changes/only_ada"):
+            assert "ada@example.org" in (platform.settings.exports / f"{name}.csv").read_text()
+        with psycopg.connect(platform.url) as connection:
+            for profile_id, context in ((ada, {}), (None, {"gift_for": "ada@example.org"})):
+                connection.execute(
+                    "insert into decide.decisions (decision_id, profile_id, experience, rule_key,"
+                    " audience_keys, context, rule_version, decided_at)"
+                    " values (gen_random_uuid(), %s, 'a', 'a', '{}', %s, 'a', now())",
+                    [profile_id and str(profile_id), json.dumps(context)],
+                )
+        crm.default = 500
+        cleo = cdp(
+            platform, "erase", "--email", " Cleo@Example.org ", "--mode", "delete", "--later"
+        )
+        options = [f"--{kind.replace('_', '-')}={value}" for kind, value in ADA]
+        printed = cdp(platform, "erase", *options)
+        [request_id] = re.findall("request ([0-9a-f-]{36})", cleo)
+        yield {
+            "ada": json.loads(printed),
+            "cleo": json.loads(cdp(platform, "erasures", request_id)),
         }
-    result = run_erasures(platform.settings)
-    assert result.success, result.failures
-    with psycopg.connect(platform.url) as connection:
-        requests = {each["request_id"]: each for each in read_requests(connection)}
-    assert {requests[each]["status"] for each in asked.values()} == {"completed"}
-    return {name: requests[request_id]["certificate"] for name, request_id in asked.items()}
+
+
+def cdp(platform: Platform, *arguments: str, exit_code: int = 0) -> str:
+    """What a command says."""
+    variables = {"CDP_HOME": str(platform.settings.home), "DATABASE_URL": platform.url}
+    variables |= {"CDP_PRIVATE_WEBHOOKS": "true"}
+    with environment_set(variables):
+        result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == exit_code, result.output
+    return result.output + (str(result.exception) if result.exception else "")
 
 
 TEXT_OF_EVERY_TABLE = """
@@ -255,6 +311,27 @@ def test_a_certificate_says_what_went_and_names_nobody(erased: dict[str, Any]) -
     assert email["sha256"] == hashlib.sha256(salted).hexdigest()
 
 
+def test_every_destination_is_told_and_who_has_not_confirmed_it_is_named(
+    platform: Platform, crm: Receiver, erased: dict[str, Any]
+) -> None:
+    """Also those with a schedule of their own, and of an audience that nobody is left in."""
+    for name in ("only_ada", "changes/only_ada"):
+        lines = (platform.settings.exports / f"{name}.csv").read_text().splitlines()
+        assert len(lines) == 1, "nothing but the header"
+    assert [row["change"] for row in crm.requests[-1].rows] == ["exited"]
+    assert erased["ada"]["outside"] == {"crm": "profiles whose exit it has not confirmed: 1"}
+    assert erased["cleo"]["outside"] == {}
+
+
+def test_the_requests_are_listed_without_whom_they_named(
+    platform: Platform, erased: dict[str, Any]
+) -> None:
+    listed = cdp(platform, "erasures")
+    assert listed.count("completed") == 2
+    assert erased["ada"]["request_id"] in listed
+    assert not any(trace in listed for trace in TRACES)
+
+
 def last_check(platform: Platform) -> dg.AssetCheckEvaluation:
     with open_instance(platform.settings) as instance:
         [record] = instance.event_log_storage.get_asset_check_execution_history(
@@ -279,10 +356,8 @@ def test_what_refreshes_add_after_it_equals_a_full_one(
     with psycopg.connect(platform.url) as connection:
         land(connection, [event(anonymousId="cleo-phone", userId="cleo", messageId="c6")])
 
-    result = verify(platform.settings)
+    assert cdp(platform, "verify") == "Every table equals a full refresh.\n"
 
-    assert result.success, result.failures
-    assert result.notes == ("Every table equals a full refresh.",)
     metadata = last_check(platform).metadata
     assert metadata["rows unify.events"].value == len(LEFT) + 2
     assert "rows segment.audience_members" in metadata
@@ -296,9 +371,10 @@ def test_a_difference_fails_the_run_and_is_shown(
     change = "update unify.profiles set total_orders = total_orders + %s where user_id = 'ben'"
     platform.execute(change, 1)
     try:
-        assert not verify(platform.settings).success
+        said = cdp(platform, "verify", exit_code=1)
     finally:
         platform.execute(change, -1)
+    assert "differ from a full refresh" in said
     check = last_check(platform)
     assert check.description == "unify.profiles: 1 rows missing, 1 too many"
     assert "ben" in str(check.metadata["samples"].value)
