@@ -44,6 +44,18 @@ from restored
 where events.tableoid = restored.partition and events.ctid = restored.place
 """
 REBASE_OTHERS = "update raw.{table} set xid = '{restored}'::xid8 where {foreign}"
+REBASE_LATE = """
+with restored as (
+    delete from raw.late_landings
+    where {foreign}
+    returning received_on
+)
+
+insert into raw.late_landings (xid, received_on)
+select distinct '{restored}'::xid8, received_on
+from restored
+on conflict do nothing
+"""
 # Runs are numbered by transaction ids, too. Those of before keep their order and come before ours.
 REBASE_CHANGES = """
 update unify.profile_changes
@@ -68,6 +80,7 @@ def rebase_restored(url: str) -> int:
         rebased = connection.execute(REBASE_EVENTS.format(**parts).encode()).rowcount
         for table in ("landings", "rejected_events"):
             connection.execute(REBASE_OTHERS.format(table=table, **parts).encode())
+        connection.execute(REBASE_LATE.format(**parts).encode())
         if _exists(connection, "unify.profile_changes"):
             connection.execute(REBASE_CHANGES)
         if _exists(connection, "unify.int_identifiers__resolved"):

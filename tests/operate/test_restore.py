@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.collect.service import running
 from tests.conftest import FAST
 from tests.operate.conftest import Platform
 from tests.unify.conftest import UNIFY
-from tests.warehouse import build
+from tests.warehouse import build, land
 
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 pytestmark = [
@@ -31,6 +32,45 @@ pytestmark = [
 ]
 PROFILES = "select * from unify.profiles order by profile_id"
 MEMBERS = "select * from segment.audience_members order by audience_id, profile_id"
+# Every column that holds a transaction id, as itself or as a number, by its type or its name. Where
+# a row names its cluster beside it, the id of another one is known to say nothing.
+TRANSACTION_IDS = r"""
+select
+    columns.table_schema || '.' || columns.table_name as table,
+    columns.column_name as column,
+    columns.udt_name = 'xid8' as is_stored_as_itself,
+    exists (
+        select from information_schema.columns as others
+        where (others.table_schema, others.table_name)
+            = (columns.table_schema, columns.table_name)
+            and others.column_name = 'system_identifier'
+    ) as names_its_cluster
+from information_schema.columns
+inner join information_schema.tables using (table_schema, table_name)
+where tables.table_type = 'BASE TABLE'
+    and columns.table_schema
+        in ('raw', 'collect', 'unify', 'segment', 'activate', 'decide')
+    and (
+        columns.udt_name = 'xid8'
+        or (
+            columns.udt_name in ('int8', 'numeric')
+            and columns.column_name ~ '^(run|xid|.*_(xid|in))$'
+        )
+    )
+    and columns.table_name !~ '_[0-9]{8}$'
+order by 1, 2
+"""
+OF_THIS_CLUSTER = " where system_identifier = (select system_identifier from pg_control_system())"
+# One row of each table that holds such an id and that nothing else in this module writes.
+HOLDING_IDS = """
+insert into raw.rejected_events
+    (received_at, source, path, code, message, body, body_encoding)
+values (now(), 'shop', '/track', 'no_type', 'No type.', '{}', 'utf-8');
+insert into activate.warehouse_exports
+    (table_name, row_count, exported_at, exported_xid, system_identifier)
+select 'project.cdp.events', 1, now(), pg_current_xact_id(), system_identifier
+from pg_control_system();
+"""
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +137,14 @@ def test_a_dump_goes_on_in_another_cluster_and_loses_and_repeats_nothing(
         create_key(connection, "shop")
     send_with_key(platform.url, [page("zoe-phone")])
     build(platform.url, command="run")
-    # Landed, and not refreshed when the dump is made.
+    # Landed, and not refreshed when the dump is made; one of them long after it was received.
     send_with_key(platform.url, [order("o2", 40, userId="ann")])
+    with psycopg.connect(platform.url) as connection:
+        land(connection, [page("ann-phone")], received_at=datetime.now(UTC) - timedelta(days=9))
+        connection.execute(HOLDING_IDS)
+    for each in platform.rows(TRANSACTION_IDS):
+        if each["is_stored_as_itself"]:
+            assert platform.value(f"select count(*) from {each['table']}"), f"{each} has no row"
     dump = tmp_path / "cdp.dump"
     subprocess.run(
         [PROGRAMS / "pg_dump", "--format=custom", f"--file={dump}", platform.url], check=True
@@ -130,14 +176,15 @@ def test_a_dump_goes_on_in_another_cluster_and_loses_and_repeats_nothing(
             {"user_id": "ann", "total_orders": 2, "total_spend": 540},
             {"user_id": None, "total_orders": 0, "total_spend": 0},
         ]
-        assert restored.value("select count(*) from unify.events") == 6
+        assert restored.value("select count(*) from unify.events") == 7
+        assert ids_of_the_future(restored) == []
         assert restored.rows(MEMBERS) == members, "added_at has to survive"
         with psycopg.connect(url) as connection:
             assert landed_since_watermark(connection).count == 0
         send_with_key(url, [order("o3", 60, userId="ann")])
         build(url, command="run")
         assert restored.value("select max(total_spend) from unify.profiles") == 600
-        assert restored.value("select count(*) from unify.events") == 7
+        assert restored.value("select count(*) from unify.events") == 8
         merged = "select old_profile_id, profile_id, kind from unify.profile_changes"
         assert restored.rows(merged) == platform.rows(merged), "old ids keep resolving"
         incremental = restored.rows(PROFILES)
@@ -145,6 +192,18 @@ def test_a_dump_goes_on_in_another_cluster_and_loses_and_repeats_nothing(
         assert restored.rows(PROFILES) == incremental
     finally:
         other.stop()
+
+
+def ids_of_the_future(restored: Platform) -> list[tuple[str, int]]:
+    """Columns in which an id stands that no transaction of this cluster has had yet."""
+    reached = restored.value("select pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+    found = []
+    for each in restored.rows(TRANSACTION_IDS):
+        query = f"select max({each['column']}::text::numeric) from {each['table']}"
+        last = restored.value(query + (OF_THIS_CLUSTER if each["names_its_cluster"] else ""))
+        if last is not None and last > reached:
+            found.append((f"{each['table']}.{each['column']}", last))
+    return found
 
 
 def send_with_key(url: str, batch: list[dict[str, Any]]) -> None:

@@ -1,6 +1,6 @@
 """The accounting: nothing is lost, and a loss would be seen."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -37,3 +37,28 @@ def test_a_lost_event_fails_the_run(database: str) -> None:
         connection.execute("delete from raw.events where user_id = 'u2'")
     with pytest.raises(BuildError, match="accepted_is_kept_plus_duplicates"):
         build(database, select=UNIFY)
+
+
+def test_a_source_that_fell_silent_is_reported(database: str) -> None:
+    sent = {
+        "fell-silent": range(2, 9),
+        "sends": range(1, 9),
+        "sends-now-and-then": (2, 4, 6, 8),
+    }
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "create table collect.daily_intake"
+            " (received_on date, source text, received_count bigint)"
+        )
+        for source, days in sent.items():
+            for days_ago in days:
+                connection.execute(
+                    "insert into collect.daily_intake values (%s, %s, 5)",
+                    [TUESDAY.date() - timedelta(days=days_ago), source],
+                )
+        connection.commit()
+        check = "sources_keep_sending"
+        assert build(database, select=check, as_of=TUESDAY, command="test")[check] == "warn"
+        connection.execute("delete from collect.daily_intake where source = 'fell-silent'")
+        connection.commit()
+        assert build(database, select=check, as_of=TUESDAY, command="test")[check] == "pass"
