@@ -3,7 +3,6 @@
 Each audience is a partition of the asset `segment/audience`, so it has a page with its history.
 """
 
-import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ from psycopg.rows import class_row
 
 from cdp.audience_preview import AS_OF
 from cdp.audience_rules import audience_members_sql, compile_audiences
+from dagster_project.trend_line import trend_line
 
 AUDIENCE = dg.AssetKey(["segment", "audience"])
 # The same partitions as those of the CSV files, which the deliveries keep.
@@ -123,15 +123,7 @@ def _described(
 
 
 def trend(sizes: Sequence[int]) -> str:
-    """Markdown of a small line: the sizes over the last builds, from the least to the greatest."""
+    """Markdown of a small line: the sizes over the last builds, oldest first."""
     least, most = min(sizes), max(sizes)
-    step = 240 / max(len(sizes) - 1, 1)
-    places = [
-        f"{number * step:.1f},{46 - 42 * (size - least) / max(most - least, 1):.1f}"
-        for number, size in enumerate(sizes)
-    ]
-    line = f'<polyline fill="none" stroke="#4f43dd" stroke-width="2" points="{" ".join(places)}"/>'
-    picture = f'<svg xmlns="http://www.w3.org/2000/svg" width="240" height="50">{line}</svg>'
-    encoded = base64.b64encode(picture.encode()).decode()
     words = f"{len(sizes)} builds, from {least:,} to {most:,} members, now {sizes[-1]:,}"
-    return f"![{words}](data:image/svg+xml;base64,{encoded})\n\n{words}"
+    return trend_line(sizes, words)

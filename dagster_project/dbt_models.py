@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from dagster_project.audience_reports import MISTAKES_CHECK, mistakes, report_au
 from dagster_project.dbt_process import NodeResult, stream_dbt
 from dagster_project.dbt_results import check_result, describe, materialization
 from dagster_project.dbt_selection import selection
-from dagster_project.dbt_translator import UNIQUE_ID, StageTranslator
+from dagster_project.dbt_translator import UNIQUE_ID, WATERMARK, StageTranslator
 from dagster_project.exclusive import REFRESH, exclusive
-from dagster_project.landed import MOST_COUNTED, landed_since_watermark
+from dagster_project.lag import lag_metadata
+from dagster_project.landed import MOST_COUNTED, landed_since_watermark, oldest_waiting
 from dagster_project.progress import OnStep
 
 RAW_EVENTS = dg.AssetKey(["raw", "events"])
@@ -68,9 +70,15 @@ def dbt_models(
 
         with exclusive(url, REFRESH, holder=holder, on_wait=on_wait):
             _rebase(context, url)
-            _report_raw(context, url)
+            waiting_since = _report_raw(context, url)
             yield from _build(
-                context, config, settings, on_step, manifest=manifest, project_dir=project_dir
+                context,
+                config,
+                settings,
+                on_step,
+                manifest=manifest,
+                project_dir=project_dir,
+                waiting_since=waiting_since,
             )
 
     return build
@@ -83,16 +91,22 @@ def _rebase(context: dg.AssetExecutionContext, url: str) -> None:
         context.log.warning("%d events were restored from another cluster.", rebased)
 
 
-def _report_raw(context: dg.AssetExecutionContext, url: str) -> None:
-    """Put on record what ingest has written since the run before: it is no part of Dagster."""
+def _report_raw(context: dg.AssetExecutionContext, url: str) -> datetime | None:
+    """Put on record what ingest has written since the run before: it is no part of Dagster.
+
+    Returns since when the oldest of it has waited.
+    """
     read = {key for key in context.assets_def.dependency_keys if key.path[0] == "raw"}
+    waiting_since = None
     if RAW_EVENTS in read:
         with psycopg.connect(url) as connection:
             landed = landed_since_watermark(connection)
+            waiting_since = oldest_waiting(connection)
         metadata = {"new_events": landed.count, "counted_up_to": MOST_COUNTED}
         context.log_event(dg.AssetMaterialization(RAW_EVENTS, metadata=metadata))
     for key in sorted(read - {RAW_EVENTS}):
         context.log_event(dg.AssetMaterialization(key))
+    return waiting_since
 
 
 def _build(
@@ -103,6 +117,7 @@ def _build(
     *,
     manifest: Mapping[str, Any],
     project_dir: Path,
+    waiting_since: datetime | None,
 ) -> Iterator[BuildEvent]:
     # dbt parses again when it finds what it parsed for another engine.
     target_dir = settings.home / ("dbt" if settings.engine == "postgres" else "dbt_bigquery")
@@ -135,8 +150,10 @@ def _build(
                 found = mistakes(database_url(settings)) if is_about_mistakes else []
                 yield check_result(checks[result.unique_id], result, node, target_dir, found)
             elif result.unique_id in assets and result.status == "success":
-                yield materialization(assets[result.unique_id], result, node, target_dir)
-                if assets[result.unique_id] == AUDIENCES:
+                key = assets[result.unique_id]
+                lag = lag_metadata(context.instance, waiting_since) if key == WATERMARK else {}
+                yield materialization(key, result, node, target_dir, lag)
+                if key == AUDIENCES:
                     report_audiences(context, database_url(settings))
     _raise_if_failed(results, manifest)
 

@@ -12,11 +12,15 @@ TABLE_MATERIALIZATIONS = frozenset({"table", "seed"})
 
 
 def materialization(
-    key: dg.AssetKey, result: NodeResult, node: Mapping[str, Any], target_dir: Path
+    key: dg.AssetKey,
+    result: NodeResult,
+    node: Mapping[str, Any],
+    target_dir: Path,
+    more: Mapping[str, Any],
 ) -> dg.MaterializeResult[None]:
-    """The materialisation of a model, seed or snapshot, with rows, seconds and its SQL."""
+    """The materialisation of a model, seed or snapshot, with rows, seconds, its SQL, and `more`."""
     return dg.MaterializeResult(
-        asset_key=key, metadata=_rows(result, node) | _common(result, node, target_dir)
+        asset_key=key, metadata=_rows(result, node) | _common(result, node, target_dir) | dict(more)
     )
 
 

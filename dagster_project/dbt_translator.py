@@ -7,7 +7,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
 from dagster_project.freshness import WITH_THE_REFRESH
-from dagster_project.stages import stage_of
+from dagster_project.stages import OWNERS, stage_of
 
 UNIQUE_ID = "dagster_dbt/unique_id"
 WATERMARK = dg.AssetKey(["decide", "watermark"])
@@ -38,6 +38,8 @@ class StageTranslator(DagsterDbtTranslator):
     ) -> dg.AssetSpec:
         spec = super().get_asset_spec(manifest, unique_id, project)
         props = self.get_resource_props(manifest, unique_id)
+        if not spec.owners:
+            spec = spec.replace_attributes(owners=OWNERS[self.get_group_name(props)])
         if props["resource_type"] == "seed":
             spec = spec.replace_attributes(kinds={"dbt", "csv"})
         if spec.key == WATERMARK.with_prefix(self._prefix):

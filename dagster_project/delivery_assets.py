@@ -14,6 +14,7 @@ from dagster_project.destinations.configured import make_destination
 from dagster_project.destinations.destination import Delivered
 from dagster_project.freshness import WITH_THE_REFRESH, of_destination
 from dagster_project.progress import OnStep
+from dagster_project.stages import OWNERS
 from dagster_project.subscriptions import (
     WITH_EACH_REFRESH,
     DestinationRow,
@@ -74,6 +75,7 @@ def audience_asset(row: DestinationRow, subscriptions: Subscriptions) -> dg.Asse
         key=audience_asset_key(row.name),
         deps=SOURCES,
         group_name="activate",
+        owners=OWNERS["activate"],
         kinds={row.kind},
         partitions_def=audience_partitions,
         # Runs of one destination wait for one another, not for those of others.
@@ -109,6 +111,7 @@ def audience_asset(row: DestinationRow, subscriptions: Subscriptions) -> dg.Asse
     key=DELIVERIES,
     deps=SOURCES,
     group_name="activate",
+    owners=OWNERS["activate"],
     kinds={"postgres", "table"},
     freshness_policy=WITH_THE_REFRESH,
     check_specs=[

@@ -230,20 +230,23 @@ def export_table(
 
 
 def update_copies(database: str, settings: Settings, *, holder: str) -> Copies:
-    """Bring every table that was exported before up to date, as an erasure needs it.
+    """Bring every table that is there up to date, as an erasure needs it.
 
     What was exported to another project or data set than that of the settings is out of reach, and
     so are the raw events where BigQuery computes. Raises BigQueryError.
     """
     with psycopg.connect(database) as connection:
         known = {name for (name,) in connection.execute(EXPORTS)}
-    updated, outside = [], {}
-    if known and settings.bigquery_project_id is not None:
+    updated: list[str] = []
+    outside: dict[str, str] = {}
+    if settings.bigquery_project_id is not None:
         with explained("bring the copies of the public tables up to date"):
             tables = open_tables(settings)
             for source in EXPORTED:
-                address = tables.address(_target(settings, source))
-                if address not in known:
+                target = _target(settings, source)
+                address = tables.address(target)
+                if not tables.exists(target):
+                    known.discard(address)
                     continue
                 if export_table(database, settings, tables, source, holder=holder).agrees:
                     updated.append(address)

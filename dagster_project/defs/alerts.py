@@ -14,8 +14,11 @@ from dagster_project.landed import oldest_waiting
 TIMEOUT_SECONDS = 10
 
 
-# Every job: none is listed, so none can be forgotten.
+# Every job: none is listed, so none can be forgotten. And every location, because the runs of `cdp`
+# in a terminal or a cron table belong to none.
 @dg.run_failure_sensor(
+    monitor_all_code_locations=True,
+    description="Posts every failed run to CDP_ALERT_WEBHOOK_URL.",
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=30,
 )
@@ -42,7 +45,11 @@ def failed_runs(
     return None
 
 
-@dg.sensor(minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    description="Posts once when an event has waited longer than CDP_ALERT_LAG_MINUTES.",
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
 def late_batch(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
 ) -> dg.SensorResult | dg.SkipReason:

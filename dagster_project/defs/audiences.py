@@ -18,6 +18,7 @@ from dagster_project.dbt_process import stream_dbt
 from dagster_project.defs.jobs import QUIET, REFRESH_TAGS
 from dagster_project.exclusive import REFRESH, exclusive
 from dagster_project.instance import end_dead_runs, runs_in_progress
+from dagster_project.stages import OWNERS
 
 # The stage and the seed that it begins with. Unit tests look at the code, not at the data.
 SEGMENT = ["models/segment", "audiences"]
@@ -36,6 +37,7 @@ where not exists (select from raw.audience_rebuilds where run_id = %(run_id)s)
     key=AUDIENCE,
     deps=[dg.AssetKey(["unify", "profiles"]), dg.AssetKey(["unify", "events"])],
     group_name="segment",
+    owners=OWNERS["segment"],
     kinds={"dbt", "postgres"},
     partitions_def=dg.DynamicPartitionsDefinition(name=PARTITIONS),
 )
@@ -92,6 +94,7 @@ rebuild_audience = dg.define_asset_job(
 
 @dg.sensor(
     job=rebuild_audience,
+    description="Starts `rebuild_audience` when a definition differs from what was built.",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )

@@ -25,7 +25,7 @@ from dagster_project.published_tables import (
     published_tables,
     read_services,
 )
-from dagster_project.stages import stage_of
+from dagster_project.stages import OWNERS, stage_of
 
 LOADING = "load of raw to BigQuery"
 
@@ -47,6 +47,7 @@ def loaded_raw() -> dg.AssetsDefinition:
                 [BIGQUERY, "raw", table.name],
                 deps=[["raw", table.name]],
                 group_name="collect",
+                owners=OWNERS["collect"],
                 kinds={"bigquery", "table"},
                 description="Loaded from PostgreSQL by range of landing transaction, each once.",
             )
@@ -88,6 +89,7 @@ def published(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
                     key,
                     deps=[key.with_prefix(BIGQUERY), WATERMARK.with_prefix(BIGQUERY)],
                     group_name=stage_of(key.path[0]),
+                    owners=OWNERS[stage_of(key.path[0])],
                     kinds={"postgres", "table"},
                     description="Published from BigQuery, with all the others in one transaction.",
                 )
@@ -98,6 +100,7 @@ def published(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
                     key,
                     deps=[WATERMARK.with_prefix(BIGQUERY)],
                     group_name=stage_of(key.path[0]),
+                    owners=OWNERS[stage_of(key.path[0])],
                     kinds={"postgres", "table", "dbt"},
                     description="Made here, of what is published and of what services write.",
                 )

@@ -7,6 +7,7 @@ from psycopg.rows import dict_row
 from cdp.database import database_url
 from cdp.settings import Settings
 from dagster_project.decision_plot import results_plot, results_table
+from dagster_project.stages import OWNERS
 
 RESULTS = dg.AssetKey(["decide", "decision_results"])
 QUERY = "select * from decide.decision_results order by treated_count desc, rule_key"
@@ -16,6 +17,7 @@ QUERY = "select * from decide.decision_results order by treated_count desc, rule
     key=dg.AssetKey(["decide", "decision_report"]),
     deps=[RESULTS],
     group_name="decide",
+    owners=OWNERS["decide"],
     kinds={"report"},
 )
 def decision_report(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[None]:

@@ -40,6 +40,7 @@ def _schedule(number: int, cron: str) -> dg.ScheduleDefinition:
 
 @dg.sensor(
     job_name=retry_deliveries.name,
+    description="Starts `retry_deliveries` when a row that was not taken is due again.",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )

@@ -74,6 +74,7 @@ def retention() -> None:
 
 @dg.schedule(
     job=retention,
+    description="Starts `retention` every night.",
     cron_schedule=RETENTION_CRON,
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -11,6 +11,7 @@ from dagster_project.instance import end_dead_runs, runs_in_progress
 def schedules() -> dg.Definitions:
     @dg.schedule(
         job=refresh,
+        description="Starts `refresh` at the times of CDP_REFRESH_CRON.",
         cron_schedule=load_settings().refresh_cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -12,6 +12,7 @@ from dagster_project.landed import landed_since_watermark
 
 @dg.sensor(
     job=refresh,
+    description="Starts `refresh` when events have landed beyond the watermark.",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )

@@ -60,6 +60,7 @@ verify = dg.define_asset_job(
 
 @dg.schedule(
     job=verify,
+    description="Starts `verify` every night.",
     cron_schedule=VERIFY_CRON,
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -9,6 +9,7 @@ from cdp.settings import Settings, load_settings
 from dagster_project.defs.delivery_jobs import export_bigquery
 from dagster_project.destinations.bigquery_tables import open_tables
 from dagster_project.freshness import by_schedule
+from dagster_project.stages import OWNERS
 from dagster_project.warehouse_export import (
     EXPORTED,
     Exported,
@@ -29,6 +30,7 @@ def export_asset(source: ExportedTable, *, is_exported: bool = True) -> dg.Asset
         key=key,
         deps=[dg.AssetKey([source.schema, source.name])],
         group_name="activate",
+        owners=OWNERS["activate"],
         kinds={"bigquery", "table"},
         pool="deliver_bigquery",
         # Where nothing is exported nothing is late.
@@ -89,6 +91,7 @@ def warehouse_export() -> dg.Definitions:
 
     @dg.schedule(
         job=export_bigquery,
+        description="Starts `export_bigquery` every hour where BIGQUERY_PROJECT_ID is set.",
         cron_schedule=EXPORT_CRON,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,

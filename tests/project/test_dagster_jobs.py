@@ -2,6 +2,7 @@
 
 import json
 import threading
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,6 +11,7 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.definitions.run_status_sensor_definition import RunStatusSensorCursor
 
 from cdp.settings import Settings
 from dagster_project.defs.alerts import failed_runs, late_batch
@@ -152,6 +154,29 @@ def test_a_failed_run_is_posted_with_its_reason(
     assert alert["run_id"] == failure.dagster_run.run_id
     assert alert["reason"] == "model unify.profiles: division by zero"
     assert alert["text"].startswith("failing failed (run ")
+
+
+def test_every_job_is_watched_whatever_started_it(receiver: Receiver) -> None:
+    """Also a run of `cdp refresh`, which no code location started."""
+    settings = Settings(alert_webhook_url=receiver.url)
+    begin = RunStatusSensorCursor(record_id=0)  # type: ignore[no-untyped-call]
+    jobs = ["rebuild_audience", "refresh"]
+    with dg.DagsterInstance.ephemeral() as instance:
+        for name in jobs:
+            run_id = str(uuid.uuid4())
+            started = dg.DagsterRun(name, run_id, status=dg.DagsterRunStatus.STARTED)
+            instance.add_run(started)
+            instance.report_run_failed(started, f"{name} has no disk")
+        context = dg.build_sensor_context(
+            instance=instance,
+            cursor=begin.to_json(),
+            repository_name="__repository__",
+            resources={"settings": settings},
+        )
+        failed_runs.evaluate_tick(context)
+    assert [(each["job"], each["reason"]) for each in receiver.received] == [
+        (name, f"{name} has no disk") for name in jobs
+    ]
 
 
 def test_a_receiver_that_refuses_fails_the_tick(

@@ -17,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 from cdp.postgres import EmbeddedPostgres
 from cdp.settings import PROJECT_DIR, Settings
 from dagster_project.audience_reports import AUDIENCE
+from dagster_project.dbt_translator import WATERMARK
 from dagster_project.defs.audiences import audience, changed_definitions
 from dagster_project.defs.jobs import REFRESH_TAGS
 from dagster_project.defs.sensors import new_events
@@ -103,6 +104,20 @@ def test_the_run_is_where_the_ui_shows_it(settings: Settings, first: RefreshResu
         assert vip is not None
         partitions = instance.get_materialized_partitions(dg.AssetKey(["activate", "audience_csv"]))
         assert "high_value_last_30_days" in partitions
+
+
+def test_the_watermark_says_how_long_the_oldest_event_had_waited(
+    settings: Settings, first: RefreshResult
+) -> None:
+    with open_instance(settings) as instance:
+        records = instance.fetch_materializations(WATERMARK, limit=10).records
+    [metadata] = [
+        each.asset_materialization.metadata
+        for each in records
+        if each.asset_materialization and each.run_id == first.run_id
+    ]
+    assert float(str(metadata["lag_seconds"].value)) > 0
+    assert "1 refreshes" in str(metadata["lag"].value)
 
 
 def last_report(instance: dg.DagsterInstance, key: str) -> dict[str, object]:
