@@ -1,5 +1,6 @@
 -- One row per identifier ever seen, blocked ones included: its first landing, and if it may link.
 -- is_carried: an event was sent under it; else an alias call named it, without saying of what type.
+-- user_count and least_user_key are of the users that events carried it together with.
 -- judged_in is the run in which it appeared or the judgement last changed; changed_in any change.
 -- The unique key names the identifier, not only its 64-bit key: should two ever have the same key,
 -- the second finds the place taken and stops the run, and never takes over the first one's links.
@@ -16,10 +17,11 @@
     ],
 ) }}
 {%- set window = run_window() %}
+{#- Named in each branch: what is read more than once under a name, PostgreSQL copies first. #}
+{%- set tuples = ref('int_identifiers__carried_together') %}
+{%- set linked = ref('int_identifiers__linked') %}
 
-with tuples as (select * from {{ ref('int_identifiers__carried_together') }}),
-
-types as (select * from {{ ref('identifier_types') }}),
+with types as (select * from {{ ref('identifier_types') }}),
 
 blocked_patterns as (
     select
@@ -40,7 +42,7 @@ seen as (
         true as is_carried,
         landing,
         first_seen_at
-    from tuples
+    from {{ tuples }}
     where {{ identifier.column }} is not null
     union all
     {%- endfor %}
@@ -52,7 +54,7 @@ seen as (
         false as is_carried,
         landing,
         first_seen_at
-    from tuples
+    from {{ tuples }}
     where {{ identifier.column }} is not null
     {{ "union all" if not loop.last }}
     {%- endfor %}
@@ -107,24 +109,29 @@ blocked_judged as (
     left join blocked_patterns on identifiers.identifier_type = blocked_patterns.identifier_type
 ),
 
--- An alias is a statement that two ids are one person; it says nothing about sharing.
+-- An alias is a statement that two ids are one person; it says nothing about sharing. What a link
+-- new to this run joined to a user is counted anew; the rest has the users that it had.
 seen_with_user as (
     {%- if is_incremental() %}
     {%- for side in ['node_a', 'node_b'] %}
     select
         links.{{ side }} as identifier_key,
         links.user_key
-    from {{ ref('int_identifiers__linked') }} as links
-    inner join blocked_judged on links.{{ side }} = blocked_judged.identifier_key
-    where links.kind = 'carried' and links.{{ side }} <> links.user_key
+    from (
+        select distinct case when node_a = user_key then node_b else node_a end as identifier_key
+        from {{ linked }}
+        where user_key is not null and landing >= {{ landing_position(window.from_xid, 0) }}
+    ) as joined_to_user
+    inner join {{ linked }} as links on joined_to_user.identifier_key = links.{{ side }}
+    where links.{{ side }} <> links.user_key
     {{ "union all" if not loop.last }}
     {%- endfor %}
     {%- else %}
     select
         case when node_a = user_key then node_b else node_a end as identifier_key,
         user_key
-    from {{ ref('int_identifiers__linked') }}
-    where kind = 'carried' and user_key is not null
+    from {{ linked }}
+    where user_key is not null
     {%- endif %}
 ),
 
@@ -150,29 +157,50 @@ blocked_users as (
 user_counts as (
     select
         seen_with_user.identifier_key,
-        count(*) as user_count
+        count(*) as user_count,
+        min(seen_with_user.user_key) as least_user_key
     from seen_with_user
     left join blocked_users on seen_with_user.user_key = blocked_users.identifier_key
     where blocked_users.identifier_key is null
     group by seen_with_user.identifier_key
 ),
 
-judged as (
+counted as (
     select
-        blocked_judged.identifier_key,
-        blocked_judged.identifier_type,
-        blocked_judged.identifier_value,
-        blocked_judged.priority,
-        blocked_judged.is_carried,
-        blocked_judged.landing,
-        blocked_judged.first_seen_at,
-        blocked_judged.is_blocked,
+        blocked_judged.*,
+        {%- if is_incremental() %}
+        coalesce(user_counts.user_count, known.user_count, 0) as user_count,
+        coalesce(user_counts.least_user_key, known.least_user_key) as least_user_key
+        {%- else %}
         coalesce(user_counts.user_count, 0) as user_count,
-        coalesce(user_counts.user_count > blocked_judged.max_user_ids, false) as is_over_limit,
-        not blocked_judged.is_blocked
-        and coalesce(user_counts.user_count <= blocked_judged.max_user_ids, true) as is_linking
+        user_counts.least_user_key
+        {%- endif %}
     from blocked_judged
     left join user_counts on blocked_judged.identifier_key = user_counts.identifier_key
+    {%- if is_incremental() %}
+    left join known
+        on
+            blocked_judged.identifier_key = known.identifier_key
+            and blocked_judged.identifier_type = known.identifier_type
+            and blocked_judged.identifier_value = known.identifier_value
+    {%- endif %}
+),
+
+judged as (
+    select
+        identifier_key,
+        identifier_type,
+        identifier_value,
+        priority,
+        is_carried,
+        landing,
+        first_seen_at,
+        is_blocked,
+        user_count,
+        least_user_key,
+        coalesce(user_count > max_user_ids, false) as is_over_limit,
+        not is_blocked and coalesce(user_count <= max_user_ids, true) as is_linking
+    from counted
 )
 
 {% if is_incremental() %}

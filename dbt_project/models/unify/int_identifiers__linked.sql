@@ -9,10 +9,10 @@
         {'columns': ['landing']},
     ],
 ) }}
+{#- Named in each branch: what is read more than once under a name, PostgreSQL copies first. #}
+{%- set tuples = ref('int_identifiers__carried_together') %}
 
-with tuples as (select * from {{ ref('int_identifiers__carried_together') }}),
-
-pairs as (
+with pairs as (
     {%- set types = carried_identifiers() | map(attribute='type') | list %}
     {%- for type_a in types %}
     {%- for type_b in types[loop.index:] %}
@@ -23,7 +23,7 @@ pairs as (
             as user_key,
         'carried' as kind,
         landing
-    from tuples
+    from {{ tuples }}
     where {{ type_a }}_key is not null and {{ type_b }}_key is not null
     union all
     {%- endfor %}
@@ -35,7 +35,7 @@ pairs as (
         cast(null as {{ dbt.type_bigint() }}) as user_key,
         'alias' as kind,
         landing
-    from tuples
+    from {{ tuples }}
     where
         user_id_key is not null and aliased_{{ identifier.type }}_key is not null
         and user_id_key <> aliased_{{ identifier.type }}_key

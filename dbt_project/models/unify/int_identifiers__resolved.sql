@@ -29,19 +29,14 @@ components as (
         on starting_groups.group_key = contracted.node
 ),
 
+{%- if is_incremental() %}
+
 -- Of a component that stands only the root can be the oldest of what it becomes part of.
 candidates as (
-    {%- if is_incremental() %}
     select distinct
         component,
         group_key as identifier_key
     from components
-    {%- else %}
-    select
-        component,
-        identifier_key
-    from components
-    {%- endif %}
 ),
 
 ranked as (
@@ -65,7 +60,6 @@ roots as (
 ),
 
 rooted as (
-    {%- if is_incremental() %}
     select
         components.identifier_key,
         roots.root_key
@@ -94,23 +88,12 @@ rooted as (
             from {{ loose_identifiers }} as loose
             where loose.identifier_key = members.identifier_key
         )
-    {%- else %}
-    select
-        components.identifier_key,
-        roots.root_key
-    from components
-    inner join roots on components.component = roots.component
-    {%- endif %}
     union all
     select
         identifier_key,
         case when not is_blocked then identifier_key end as root_key
     from {{ judged }}
-    where
-        not is_linking
-    {%- if is_incremental() %}
-        and judged_in > {{ window.published_xid }}
-    {%- endif %}
+    where not is_linking and judged_in > {{ window.published_xid }}
 ),
 
 resolved as (
@@ -124,6 +107,33 @@ resolved as (
     from rooted
     left join {{ judged }} as roots on rooted.root_key = roots.identifier_key
 )
+{%- else %}
+
+resolved as (
+    select
+        judged.identifier_key,
+        first_value(judged.identifier_key) over oldest_first as root_key,
+        first_value(
+            {{ profile_id_of('judged.identifier_type', 'judged.identifier_value') }}
+        ) over oldest_first as profile_id
+    from components
+    inner join {{ judged }} as judged on components.identifier_key = judged.identifier_key
+    window
+        oldest_first as (
+            partition by components.component
+            order by judged.landing, judged.priority, {{ in_byte_order('judged.identifier_value') }}
+        )
+    union all
+    select
+        identifier_key,
+        case when not is_blocked then identifier_key end as root_key,
+        case
+            when not is_blocked then {{ profile_id_of('identifier_type', 'identifier_value') }}
+        end as profile_id
+    from {{ judged }}
+    where not is_linking
+)
+{%- endif %}
 
 {% if earlier %}
 select
