@@ -39,7 +39,7 @@ format: .venv/development  ## Format Python and SQL
 install: .venv/development  ## Make .venv with everything, development tools included
 
 benchmarks: .venv/development  ## Print every figure that the documents quote (long)
-	@for file in benchmarks/*/run.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in benchmarks/*/run.py; do echo "== $$file"; $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done
 
 lock: .venv/runtime  ## Resolve pyproject.toml into the two lock files again
 	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --no-header \

@@ -40,7 +40,7 @@ class SubscriptionError(UserError):
 
 
 class CsvOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """`keep_days`: age at which delta files, and files of audiences left alone, are removed."""
+    """`keep_days`: age at which delta files are removed by the next delivery of their audience."""
 
     keep_days: int = 30
 

@@ -1,6 +1,6 @@
 """First paint of every page of the console, on a large warehouse against an empty one.
 
-    .venv/bin/python benchmarks/console/run.py [--profiles 1000000] [--events 5000000]
+    python -m benchmarks.console.run [--profiles 1000000] [--events 5000000]
 
 A small warehouse is built by dbt, so that every table and index is the real one; then rows are
 added in the database. First paint is Chromium's first contentful paint, from the click on; the page
@@ -83,6 +83,15 @@ from generate_series(1, {profiles} / 5) as number
     """
 insert into activate.deliveries (destination, audience_id, rows, status, started_at, finished_at)
 select 'csv', number % 10, number, 'succeeded', now() - number * interval '1 minute', now()
+from generate_series(1, {profiles} / 5) as number
+""",
+    """
+insert into activate.delivery_rows (
+    destination, audience_id, profile_id, change, sent, message_id, delivery_id, as_of, status
+)
+select
+    'crm', number % 10, md5('p' || number)::uuid, 'entered', '{}', 'msg_' || number / 100,
+    gen_random_uuid(), now(), case when number % 3 = 0 then 'dead' else 'pending' end
 from generate_series(1, {profiles} / 5) as number
 """,
     """

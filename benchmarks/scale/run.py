@@ -1,6 +1,6 @@
 """Both engines on the same generated events: equal by hash, statements, rounds of identity.
 
-    python benchmarks/scale/run.py [events, default 100000]
+    python -m benchmarks.scale.run [events, default 100000]
 
 PostgreSQL is a server of its own that is thrown away, BigQuery the emulator of the tests. Its
 seconds say nothing about BigQuery, so only what does not depend on the machine is printed.

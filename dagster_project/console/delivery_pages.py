@@ -29,4 +29,4 @@ def delivery_routes(pages: Pages) -> list[Route]:
             rows=rows,
         )
 
-    return [Route("/deliveries/{destination}/{audience_id:int}/{message_id}", message)]
+    return [Route("/pipeline/deliveries/{destination}/{audience_id:int}/{message_id}", message)]

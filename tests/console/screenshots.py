@@ -12,7 +12,7 @@ from cdp.settings import PROJECT_DIR
 from tests.collect.browser import chromium
 
 IMAGES = PROJECT_DIR / "docs" / "images"
-WIDE: ViewportSize = {"width": 1200, "height": 800}
+WIDE: ViewportSize = {"width": 1200, "height": 880}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 SHOPPER = "grace@example.org"
 

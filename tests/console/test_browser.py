@@ -20,7 +20,7 @@ PAGES = (
     "/console/audiences/high_value_last_30_days",
     "/console/define",
     "/console/pipeline",
-    "/console/deliveries/crm/7/msg_waits",
+    "/console/pipeline/deliveries/crm/7/msg_waits",
     "/console/login",
 )
 

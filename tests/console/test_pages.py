@@ -19,7 +19,7 @@ PAGES = (
     "/console/audiences/high_value_last_30_days",
     "/console/define",
     "/console/pipeline",
-    "/console/deliveries/crm/7/msg_waits",
+    "/console/pipeline/deliveries/crm/7/msg_waits",
     "/console/login",
 )
 
@@ -165,7 +165,7 @@ def test_the_pipeline_shows_what_destinations_have_not_taken_what_was_given_up_f
     assert told.index("given up") < told.index("No answer within 10 s.")
     assert "3 rows; the first 2 messages are shown" in told
     assert "<b>no</b>" not in html
-    [address] = re.findall(r'href="(/console/deliveries/crm/[^"]+/msg_given_up)"', html)
+    [address] = re.findall(r'href="(/console/pipeline/deliveries/crm/[^"]+/msg_given_up)"', html)
     page = httpx.get(platform.url + address).text
     assert "ada@example.org entered" in text_of(page)
     assert "tried 12 times" in text_of(page)
@@ -255,8 +255,8 @@ def test_a_wrong_form_is_answered_in_words(
         ("/console/audiences/nobody", 404),
         ("/console/audiences/nobody/history", 404),
         ("/console/define?key=nobody", 404),
-        ("/console/deliveries/crm/7/msg_nobody", 404),
-        ("/console/deliveries/crm/99999999999999999999/msg_waits", 404),
+        ("/console/pipeline/deliveries/crm/7/msg_nobody", 404),
+        ("/console/pipeline/deliveries/crm/99999999999999999999/msg_waits", 404),
         ("/console/static/../app.py", 404),
     ],
 )
