@@ -4,10 +4,11 @@
 
 Runs the whole platform in a folder of its own, with this script in the place of docker's
 `restart: unless-stopped`: HTTP service, Dagster's code server and daemon, the embedded PostgreSQL,
-and the runs that the sensor starts. Four clients send events all the time. Every few seconds one
-process of a kind chosen at random is killed: service, daemon, run worker or PostgreSQL. At the end
-each acknowledged event has to be in raw.events and the accounting has to add up, one refresh has to
-succeed, and `verify` has to find no difference. Exits with 1 where one of it does not hold.
+and the runs that the sensor starts. Clients send events all the time. Every few seconds one process
+of a kind chosen at random is killed: service, daemon, run worker or PostgreSQL. At the end each
+acknowledged event has to be in raw.events and the accounting has to add up, a refresh has to have
+succeeded between the kills and one after them, and `verify` has to find no difference. Exits with 1
+where one of it does not hold.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import httpx
 import psutil
 import psycopg
@@ -34,10 +36,12 @@ from cdp.database import start_database
 from cdp.postgres import EmbeddedPostgres, PostgresError
 from cdp.service import base_url, running_instance
 from cdp.settings import Settings, load_settings
+from dagster_project.instance import open_instance
 from dagster_project.run import refresh, verify
 from dagster_project.stack import code_socket, dagster_environment, dagster_processes
 
-PAUSE_SECONDS = (4.0, 12.0)
+# Between two kills. Long enough that some refreshes end, short enough that most are hit.
+PAUSE_SECONDS = (5.0, 40.0)
 KINDS = ("service", "daemon", "run worker", "PostgreSQL")
 
 
@@ -126,8 +130,8 @@ def _executes_a_run(process: psutil.Process) -> bool:
 
 
 @contextlib.contextmanager
-def load(url: str, acknowledged: set[str]) -> Iterator[None]:
-    """Send events from four threads; note the ids that were answered 200."""
+def load(url: str, acknowledged: set[str], clients: int) -> Iterator[None]:
+    """Send events from so many threads; note the ids that were answered 200."""
     is_over = threading.Event()
 
     def send(number: int) -> None:
@@ -149,7 +153,7 @@ def load(url: str, acknowledged: set[str]) -> Iterator[None]:
                     acknowledged.update(ids)
             time.sleep(0.05)
 
-    threads = [threading.Thread(target=send, args=[number]) for number in range(4)]
+    threads = [threading.Thread(target=send, args=[number]) for number in range(clients)]
     for thread in threads:
         thread.start()
     try:
@@ -160,7 +164,7 @@ def load(url: str, acknowledged: set[str]) -> Iterator[None]:
             thread.join()
 
 
-def soak(seconds: float, settings: Settings, logs: Path) -> dict[str, object]:
+def soak(seconds: float, clients: int, settings: Settings, logs: Path) -> dict[str, object]:
     platform = Platform(settings, logs)
     platform.start()
     acknowledged: set[str] = set()
@@ -170,24 +174,35 @@ def soak(seconds: float, settings: Settings, logs: Path) -> dict[str, object]:
         while running_instance(settings) is None:
             time.sleep(0.2)
         ends_at = time.monotonic() + seconds
-        with load(base_url(settings), acknowledged):
-            while time.monotonic() < ends_at:
-                time.sleep(chance.uniform(*PAUSE_SECONDS))
+        with load(base_url(settings), acknowledged, clients):
+            while (left := ends_at - time.monotonic()) > 0:
+                time.sleep(min(chance.uniform(*PAUSE_SECONDS), left))
                 kind = chance.choice(KINDS)
                 kills[kind] += platform.kill(kind)
     finally:
         platform.stop()
     start_database(settings)
+    runs = _refreshes(settings)
     return {
         "seconds": seconds,
         "kills": dict(kills),
         "restarts": dict(platform.restarts),
         "acknowledged": len(acknowledged),
-        **_judged(settings, acknowledged),
+        "refreshes": runs,
+        **_judged(settings, acknowledged, runs.get("success", 0)),
     }
 
 
-def _judged(settings: Settings, acknowledged: set[str]) -> dict[str, object]:
+def _refreshes(settings: Settings) -> dict[str, int]:
+    """How the runs that Dagster started ended, or where they were cut off."""
+    with open_instance(settings) as instance:
+        runs = instance.get_runs(dg.RunsFilter(job_name="refresh"))
+    return dict(Counter(run.status.value.lower() for run in runs))
+
+
+def _judged(
+    settings: Settings, acknowledged: set[str], succeeded_between: int
+) -> dict[str, object]:
     with psycopg.connect(EmbeddedPostgres(settings.home.resolve()).url()) as connection:
         landed = {row[0] for row in connection.execute("select message_id from raw.events")}
         accounting = connection.execute(
@@ -200,6 +215,7 @@ def _judged(settings: Settings, acknowledged: set[str]) -> dict[str, object]:
         "refresh": refreshed.message or "succeeded",
         "verify": list(verified.failures or verified.notes),
         "is good": not acknowledged - landed
+        and succeeded_between > 0
         and bool(accounting and accounting[0])
         and refreshed.success
         and verified.success,
@@ -209,12 +225,13 @@ def _judged(settings: Settings, acknowledged: set[str]) -> dict[str, object]:
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--seconds", type=float, default=600)
+    arguments.add_argument("--clients", type=int, default=4)
     arguments.add_argument("--port", type=int, default=3170)
     chosen = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="cdp-soak-", ignore_cleanup_errors=True) as folder:
         settings = load_settings(home=Path(folder), port=chosen.port)
         try:
-            result = soak(chosen.seconds, settings, Path(folder))
+            result = soak(chosen.seconds, chosen.clients, settings, Path(folder))
             sys.stdout.write(json.dumps(result, indent=2) + "\n")
             sys.stdout.flush()
         finally:
