@@ -12,6 +12,8 @@ from cdp.settings import Settings
 
 # Runs with the same value of this tag never run at the same time.
 ONE_AT_A_TIME = "cdp/one_at_a_time"
+# Runs with this tag leave at least one place in the queue to others.
+DELIVERS = "cdp/delivers"
 # Who executes a run that no daemon watches: host, process, and when that process started.
 EXECUTED_BY = "cdp/executed_by"
 

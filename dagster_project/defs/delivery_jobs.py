@@ -8,15 +8,18 @@ from cdp.settings import Settings
 from dagster_project.defs.jobs import QUIET
 from dagster_project.delivery_assets import DELIVERIES
 from dagster_project.delivery_run import EVERY_SCHEDULE
+from dagster_project.instance import DELIVERS
 from dagster_project.outbox import waiting
 from dagster_project.resend import describe, redeliver, resend
 from dagster_project.warehouse_export import EXPORTED, export_key
 
 SELECTION = dg.AssetSelection.assets(DELIVERIES)
+DELIVERY_TAGS = {DELIVERS: "true"}
 
 activate_all = dg.define_asset_job(
     "activate_all",
     selection=SELECTION,
+    tags=DELIVERY_TAGS,
     config={
         **QUIET,
         "ops": {"activate__deliveries": {"config": {"schedule": EVERY_SCHEDULE}}},
@@ -27,12 +30,14 @@ activate_all = dg.define_asset_job(
 activate_scheduled = dg.define_asset_job(
     "activate_scheduled",
     selection=SELECTION,
+    tags=DELIVERY_TAGS,
     description="Deliver the subscriptions of one schedule; started by that schedule.",
 )
 
 export_bigquery = dg.define_asset_job(
     "export_bigquery",
     selection=dg.AssetSelection.assets(*(export_key(source) for source in EXPORTED)),
+    tags=DELIVERY_TAGS,
     config=QUIET,
     description="Bring the public tables in BigQuery up to date.",
 )
@@ -54,12 +59,20 @@ def retry_rows(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settin
     _report(context, describe(outcomes), [str(each) for each in outcomes if not each.delivered])
 
 
-@dg.job(config=QUIET, description="Send again what `activate.delivery_rows` holds, dead or not.")
+@dg.job(
+    config=QUIET,
+    tags=DELIVERY_TAGS,
+    description="Send again what `activate.delivery_rows` holds, dead or not.",
+)
 def resend_failed() -> None:
     resend_rows()
 
 
-@dg.job(config=QUIET, description="Send again what is due; started by the sensor.")
+@dg.job(
+    config=QUIET,
+    tags=DELIVERY_TAGS,
+    description="Send again what is due; started by the sensor.",
+)
 def retry_deliveries() -> None:
     retry_rows()
 

@@ -99,6 +99,10 @@ def test_orders_and_spend_of_every_customer_equal_the_expected_file(
     assert sum(spend for _orders, spend in found.values()) == Decimal(CDNOW["total_spend"])
 
 
+def test_verify_finds_no_difference_in_what_the_demo_built(home: Home, first_run: str) -> None:
+    assert home.run("verify") == "Every table equals a full refresh.\n"
+
+
 def test_the_scenario_comes_out_as_worked_out_by_hand(home: Home, first_run: str) -> None:
     for user_id, expected in SCENARIO.items():
         [(profile_id, email, orders, spend)] = home.query(
