@@ -189,7 +189,8 @@ def evidence_sql(profile: str) -> str:
 # The same about one identifier that leads to no profile. $1: its key.
 OF_ONE = _STATEMENT.format(members="select $1::bigint", profile="null::uuid", most=MOST_SHOWN)
 
-# The profile that an id leads to now; $1 may have been merged, split or renamed since.
+# The profile that an id leads to as of the last refresh; $1 may have been merged, split or renamed
+# since. Later runs only, so that the walk ends.
 TODAY = """
 with recursive successors as (
     select $1::uuid as profile_id, 0::bigint as run

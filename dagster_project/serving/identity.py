@@ -4,49 +4,28 @@ import hashlib
 import uuid
 from dataclasses import dataclass
 
+from cdp.identity_evidence import TODAY
 from cdp.phone_numbers import e164
 
 # The profile as of the last refresh, for what is recorded or exported about it. Parameters $1 to
 # $4: profile_id, user_id, email, anonymous_id, each null when not given. The strongest that is
 # known wins, an id over an e-mail over a browser. A profile id that was merged, split or renamed
-# leads to what became of it; later runs only, so that the walk ends.
-IDENTIFIED = """
+# leads to what became of it.
+IDENTIFIED = f"""
     select candidates.profile_id
     from (
-        select 1 as weakness, profiles.profile_id
-        from unify.profiles
-        where profiles.profile_id = $1::uuid
+        select 1 as weakness, today.profile_id
+        from ({TODAY}) as today
         union all
-        select 2 as weakness, successor.profile_id
-        from (
-            with recursive successors as (
-                select changes.profile_id, changes.run
-                from unify.profile_changes as changes
-                where changes.old_profile_id = $1::uuid
-                union
-                select changes.profile_id, changes.run
-                from successors
-                inner join unify.profile_changes as changes
-                    on successors.profile_id = changes.old_profile_id
-                where changes.run > successors.run
-            )
-
-            select successors.profile_id
-            from successors
-            inner join unify.profiles on successors.profile_id = profiles.profile_id
-            order by successors.run desc, successors.profile_id
-            limit 1
-        ) as successor
-        union all
-        select 3 as weakness, identifiers.profile_id
+        select 2 as weakness, identifiers.profile_id
         from unify.identifiers
         where identifiers.identifier_type = 'user_id' and identifiers.identifier_value = $2::text
         union all
-        select 4 as weakness, identifiers.profile_id
+        select 3 as weakness, identifiers.profile_id
         from unify.identifiers
         where identifiers.identifier_type = 'email' and identifiers.identifier_value = $3::text
         union all
-        select 5 as weakness, identifiers.profile_id
+        select 4 as weakness, identifiers.profile_id
         from unify.identifiers
         where
             identifiers.identifier_type = 'anonymous_id' and identifiers.identifier_value = $4::text
@@ -54,7 +33,7 @@ IDENTIFIED = """
     where candidates.profile_id is not null
     order by candidates.weakness
     limit 1
-"""
+"""  # noqa: S608 - constants
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,13 @@ Cursor = Annotated[str | None, Query(max_length=200)]
 Page = Annotated[int, Query(ge=1, le=1000)]
 
 # $1 is where the page begins, $2 its size, $3 the instant, $4 an audience. A profile that has
-# become part of another one is shown in the place of that one only.
+# become part of another one is shown in the place of that one only; so is a newcomer's identifier
+# that no profile begins with.
 PEOPLE = """
 with listed as (
-    {listed}
-    order by profiles.profile_id
+    select everybody.*
+    from ({listed}) as everybody
+    order by everybody.profile_id
     limit $2
 )
 
@@ -35,19 +37,42 @@ select
     {columns}
 from listed
 left join lateral decide.profile_now(
-    listed.profile_id, null, null, null, null, $3::timestamptz
+    case when listed.identifier_type is null then listed.profile_id end,
+    case when listed.identifier_type = 'user_id' then listed.identifier_value end,
+    case when listed.identifier_type = 'email' then listed.identifier_value end,
+    case when listed.identifier_type = 'phone' then listed.identifier_value end,
+    case when listed.identifier_type = 'anonymous_id' then listed.identifier_value end,
+    $3::timestamptz
 ) as now on (now.profile).profile_id = listed.profile_id
 order by listed.profile_id
 """
 EVERYBODY = """
-    select profiles.profile_id
-    from decide.profiles
-    where ($1::uuid is null or profiles.profile_id > $1) and $4::text is null"""
+        (
+            select
+                profiles.profile_id,
+                null as identifier_type,
+                null as identifier_value
+            from decide.profiles
+            where ($1::uuid is null or profiles.profile_id > $1) and $4::text is null
+            order by profiles.profile_id
+            limit $2
+        )
+        union all
+        select newcomers.*
+        from decide.newcomers($1::uuid, $2::integer) as newcomers
+    """
 MEMBERS = """
-    select profiles.profile_id
-    from segment.audiences
-    inner join segment.audience_members as profiles on audiences.audience_id = profiles.audience_id
-    where audiences.audience_key = $4::text and ($1::uuid is null or profiles.profile_id > $1)"""
+        select
+            members.profile_id,
+            null as identifier_type,
+            null as identifier_value
+        from segment.audiences
+        inner join segment.audience_members as members
+            on audiences.audience_id = members.audience_id
+        where
+            audiences.audience_key = $4::text
+            and ($1::uuid is null or members.profile_id > $1)
+    """
 
 EVENT_COLUMNS = (
     "event_id",

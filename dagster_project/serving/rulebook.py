@@ -99,7 +99,7 @@ answers as (
     select
         {columns},
         coalesce(
-            (select person.identifiers from person),
+            (select decide.listed_nodes(person.nodes) from person),
             (
                 select jsonb_agg(
                     jsonb_build_object(

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -78,6 +78,27 @@ async def test_a_purchase_counts_at_once_in_decision_profile_and_events(database
         assert [each["properties"]["amount"] for each in events] == [250, 60]
 
 
+async def test_an_event_counts_whenever_it_was_received(database: str) -> None:
+    """Readers look at the partitions of the last days, and elsewhere only for what landed late."""
+    hours = [0, 0.5, 1.5, 49, 24 * 400, -0.5, -1.5, -49]
+    async with serving(database) as client:
+        for number, hours_ago in enumerate(hours, start=1):
+            received_at = datetime.now(UTC) - timedelta(hours=hours_ago)
+            landed(database, order("ben", 10, number) | {"receivedAt": received_at.isoformat()})
+            profile = (await decide(client, user_id="ben"))["profile"]
+            assert (profile["total_orders"], profile["total_spend"]) == (
+                1 + number,
+                60 + 10 * number,
+            )
+    refresh(database)
+    async with serving(database) as client:
+        profile = (await decide(client, user_id="ben"))["profile"]
+        assert profile["total_orders"] == 1 + len(hours)
+        received_at = datetime.now(UTC) - timedelta(hours=49)
+        landed(database, order("ben", 10, 20) | {"receivedAt": received_at.isoformat()})
+        assert (await decide(client, user_id="ben"))["profile"]["total_orders"] == 2 + len(hours)
+
+
 async def test_a_login_joins_two_people_at_once_and_old_ids_lead_to_the_one(database: str) -> None:
     async with serving(database) as client:
         ada = (await decide(client, user_id="ada"))["profile"]["profile_id"]
@@ -108,15 +129,29 @@ async def test_somebody_new_is_known_with_the_first_event(database: str) -> None
         assert known["audiences"] == ["browsed_without_buying"]
         assert known["profile"]["visit_count"] == 1
         profile_id = known["profile"]["profile_id"]
-        pages: list[list[str]] = []
+        landed(database, happened(2, "identify", userId="fresh-user", anonymousId="fresh"))
+        landed(database, happened(1, "page", userId="ben", anonymousId="bens-new-browser"))
+        seen: list[tuple[str, str]] = []
         cursor: str | None = ""
+        while cursor is not None:
+            page = (await client.get(f"/profiles?limit=1{cursor}")).json()
+            seen += [(each["user_id"], each["anonymous_id"]) for each in page["profiles"]]
+            cursor = f"&cursor={page['next_cursor']}" if page["next_cursor"] else None
+        assert sorted(seen) == [
+            ("ada", "ada-phone"),
+            ("ben", "bens-new-browser"),
+            ("cleo", None),
+            ("fresh-user", "fresh"),
+        ]
+        pages: list[list[str]] = []
+        cursor = ""
         while cursor is not None:
             address = f"/profiles/{profile_id}/events?limit=3{cursor}"
             page = (await client.get(address)).json()
             pages.append([each["message_id"] for each in page["events"]])
             cursor = f"&cursor={page['next_cursor']}" if page["next_cursor"] else None
-        assert [len(page) for page in pages] == [3, 1]
-        assert len({message_id for page in pages for message_id in page}) == 4
+        assert [len(page) for page in pages] == [3, 2]
+        assert len({message_id for page in pages for message_id in page}) == 5
 
 
 async def test_several_contexts_are_decided_at_once_and_kept_apart(database: str) -> None:

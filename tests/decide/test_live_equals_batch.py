@@ -1,9 +1,12 @@
 """Live equals batch: what is answered now is what a full refresh at the same instant would say.
 
 Everything lands first. Transactions that were opened between the events hold the horizon of a build
-back to where they began, so that the rest is pending for it; the last build sees all of it.
+back to where they began, so that the rest is pending for it; the last build sees all of it. One
+build answers for many histories, each cut at a place of its own; hypothesis would need one for each
+example.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,20 +14,47 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 import pytest
+from psycopg import RawCursor
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from cdp.postgres import EmbeddedPostgres
+from dagster_project.serving.identity import identifiers
+from dagster_project.serving.rulebook import SOURCES, Rulebook, Sources, compile_rulebook
 from tests.conftest import TEMPLATE
 from tests.decide.histories import AS_OF, histories, interleaved
 from tests.warehouse import build, land
 
 SEED = 20261126
-# What share of the events a build has seen, and how long before AS_OF it ran.
+# What share of the events a build has seen, and how long before AS_OF it ran. Windows end between.
 CUTS = [(0.45, timedelta(days=20)), (0.75, timedelta(days=1)), (0.95, timedelta(0))]
+# From there on events are received as they land, as day by day; before, they land long
+# after their receipt, as a replay's do.
+LANDING_AT_ONCE = 0.75
 MODELS = "+path:models/unify +path:models/collect watermark"
+# Beside those of seeds/audiences.csv: what time, merges and refunds move.
+AUDIENCES = {
+    "seen_lately": {"last_event_at": {"$within_days": 28}},
+    "gone_quiet": {"last_event_at": {"$not_within_days": 25}},
+    "bought_lately": {"orders_30d": {"$gte": 1}, "spend_30d": {"$gt": 0}},
+    "gold_or_tiered": {"$or": [{"traits.plan": "gold"}, {"traits.plan.tier": 1}]},
+    "bought_twice_lately": {
+        "$event": {"name": "Order Completed", "within_days": 30, "count": {"$gte": 2}}
+    },
+    "never_viewed_shoes": {
+        "$event": {
+            "name": "Product Viewed",
+            "where": {"properties.category": "shoes"},
+            "within_days": 30,
+            "count": {"$lt": 1},
+        }
+    },
+    "refunded": {"$event": {"name": "Order Refunded", "within_days": 60, "count": {"$gte": 1}}},
+}
+CONTEXTS = '[{"amount": 120, "category": "Rock Concert"}, {}]'
 
 LIVE = """
 select
@@ -72,15 +102,30 @@ select
 from unify.identifiers
 left join unify.profiles on identifiers.profile_id = profiles.profile_id
 """
+MEMBERS = """
+select
+    identifiers.identifier_type,
+    identifiers.identifier_value,
+    (
+        select coalesce(array_agg(audiences.audience_key order by audiences.audience_key), '{}')
+        from segment.audience_members as members
+        inner join segment.audiences on members.audience_id = audiences.audience_id
+        where members.profile_id = identifiers.profile_id
+    ) as audience_keys
+from unify.identifiers
+"""
 Person = dict[str, Any]
+Identifier = tuple[str, str]
 
 
 @dataclass
 class Answers:
     """What was said about everybody: at each cut live, and in the end by the batch."""
 
-    live: list[dict[tuple[str, str], Person]] = field(default_factory=list)
-    batch: dict[tuple[str, str], Person] = field(default_factory=dict)
+    live: list[dict[Identifier, Person]] = field(default_factory=list)
+    decisions: list[dict[Identifier, list[Person]]] = field(default_factory=list)
+    batch: dict[Identifier, Person] = field(default_factory=dict)
+    members: dict[Identifier, Person] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
@@ -95,23 +140,68 @@ def answers(cluster: EmbeddedPostgres) -> Iterator[Answers]:
             while len(holding) < len(CUTS) and number >= CUTS[len(holding)][0] * len(events):
                 holding.append(psycopg.connect(url))
                 holding[-1].execute("select pg_current_xact_id()")
+            if number >= LANDING_AT_ONCE * len(events):
+                del event["receivedAt"]
             land(connection, [event])
-        connection.execute("create temp table wanted as " + wanted(events), [])
+        connection.execute("create temp table wanted as " + wanted())
+        define(connection)
         found = Answers()
         build(url, command="seed")
         for transaction, (_share, before) in zip(holding, CUTS, strict=True):
-            build(url, select=MODELS, as_of=AS_OF - before, command="run")
+            # At first with the tables that the service reads beside the online store.
+            models = MODELS if found.live else f"{MODELS} +audience_catalog"
+            build(url, select=models, as_of=AS_OF - before, command="run")
+            book = rulebook(connection)
             found.live.append(people(connection, LIVE, [AS_OF]))
+            found.decisions.append(decisions(connection, book))
             transaction.close()
-        build(url, select=MODELS, as_of=AS_OF, command="run", full_refresh=True)
+        build(url, as_of=AS_OF, command="run", full_refresh=True)
         found.live.append(people(connection, LIVE, [AS_OF]))
+        found.decisions.append(decisions(connection, book))
         found.batch = people(connection, BATCH, [])
+        found.members = people(connection, MEMBERS, [])
     yield found
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
         connection.execute("drop database cut_histories with (force)")
 
 
-def wanted(_events: list[dict[str, Any]]) -> str:
+def define(connection: psycopg.Connection[Any]) -> None:
+    for key, definition in AUDIENCES.items():
+        connection.execute(
+            "insert into raw.audience_definitions (audience_key, name, definition, is_enabled)"
+            " values (%s, %s, %s, true)",
+            [key, key, json.dumps(definition)],
+        )
+
+
+def rulebook(connection: psycopg.Connection[Any]) -> Rulebook:
+    """The statements that the service asks with."""
+    row = connection.cursor(row_factory=dict_row).execute(SOURCES.encode()).fetchone()
+    assert row
+    stored_at = row.pop("stored_at")
+    return compile_rulebook(msgspec.convert(row, Sources), stored_at)
+
+
+def decisions(
+    connection: psycopg.Connection[Any], book: Rulebook
+) -> dict[Identifier, list[Person]]:
+    """What the service is told about everybody in two situations, but for the batch's own time."""
+    connection.execute("set plan_cache_mode = force_generic_plan; set jit = off")
+    told = {}
+    cursor = RawCursor(connection, row_factory=dict_row)
+    for kind, value in connection.execute("select * from wanted").fetchall():
+        who = identifiers(**{kind: value})
+        parameters = [*who.parameters(), AS_OF, True, CONTEXTS]
+        rows = cursor.execute(book.decision_statement.encode(), parameters, prepare=True)
+        told[kind, value] = [
+            {name: row[name] for name in row if name not in ("batch_as_of", "stored_at")}
+            for row in rows
+        ]
+    connection.execute("reset plan_cache_mode")
+    return told
+
+
+def wanted() -> str:
     """A query of every identifier that any event carries."""
     columns = {"user_id": "user_id", "email": "email", "phone": "phone"}
     columns["anonymous_id"] = "anonymous_id"
@@ -129,7 +219,7 @@ def wanted(_events: list[dict[str, Any]]) -> str:
 
 def people(
     connection: psycopg.Connection[Any], query: str, parameters: list[Any]
-) -> dict[tuple[str, str], Person]:
+) -> dict[Identifier, Person]:
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(query.encode(), parameters).fetchall()
     return {(row.pop("identifier_type"), row.pop("identifier_value")): row for row in rows}
@@ -160,3 +250,19 @@ def test_everybody_is_answered_as_by_a_full_refresh(answers: Answers, cut: int) 
     if cut < len(CUTS):
         assert min(paths["walk"], paths["same"] or paths["batch"]) > 20, paths
     assert any(isinstance(person["profile_id"], UUID) for person in live.values())
+
+
+@pytest.mark.parametrize("cut", range(len(CUTS) + 1))
+def test_everybody_is_decided_about_as_after_a_full_refresh(answers: Answers, cut: int) -> None:
+    after = answers.decisions[-1]
+    assert answers.decisions[cut] == after
+    # Both sides of the rules decide, and each audience has some of the people.
+    assert len({tuple(row["holds"]) for rows in after.values() for row in rows}) == 4
+    sizes = Counter(key for rows in after.values() for key in rows[0]["audience_keys"])
+    assert set(AUDIENCES) <= {key for key, size in sizes.items() if size < len(after)}
+
+
+def test_audiences_are_those_of_the_batch(answers: Answers) -> None:
+    for identifier, members in answers.members.items():
+        for row in answers.decisions[-1][identifier]:
+            assert row["audience_keys"] == members["audience_keys"]

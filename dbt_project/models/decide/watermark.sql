@@ -18,6 +18,5 @@ select
     system_identifier,
     rules_digest,
     identity_rules_digest,
-    {{ timestamp_literal((run_started_at - modules.datetime.timedelta(days=2)).isoformat()) }}
-        as pending_from
+    {{ timestamp_literal(pending_from()) }} as pending_from
 from {{ ref('refresh_window') }}

@@ -1,0 +1,394 @@
+"""Speed of decisions between refreshes, as ratios within one run on one machine.
+
+    .venv/bin/python benchmarks/decide/run.py [--profiles 1000000] [--events 5000000]
+        [--pending 100000] [--seconds 8] [--rounds 3]
+
+Two warehouses, one of them a tenth of the other, are filled and refreshed by dbt. Then events land
+that no refresh has seen: one each of a tenth of the people, one in ten from a browser that is new.
+In SQL pgbench asks with prepared statements, over HTTP `wrk` (Debian package of that name); both
+share the processors with what they measure. Each measurement is taken several times in turn and the
+best one counts, so that other programs on the machine disturb less.
+"""
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from cdp.audience_definitions import seeded_audiences
+from cdp.database import migrate
+from cdp.postgres import EmbeddedPostgres, find_program
+from cdp.settings import PROJECT_DIR
+from tests.warehouse import build
+
+HERE = Path(__file__).parent
+CLIENTS = 4
+CONNECTIONS = 16
+AUDIENCES = 20
+DAYS = 30
+BUSY_EVENTS = 10_000
+
+# Person by person, round after round; the first event of each names all that is known of them.
+HISTORY = """
+insert into raw.events
+    (message_id, type, event, user_id, anonymous_id, email,
+     occurred_at, received_at, source, payload)
+select
+    'm' || number,
+    case when number < %(people)s then 'identify' when number %% 3 = 0 then 'page' else 'track' end,
+    case
+        when number < %(people)s or number %% 3 = 0 then null
+        when number %% 3 = 1 then 'Product Viewed'
+        else 'Order Completed'
+    end,
+    'user-' || 1 + number %% %(people)s,
+    'browser-' || 1 + number %% %(people)s,
+    case
+        when number < %(people)s then 'user-' || 1 + number %% %(people)s || '@example.org'
+    end,
+    happened_at,
+    happened_at,
+    'benchmark',
+    jsonb_build_object(
+        'traits', jsonb_build_object('plan', (array['free', 'gold', 'platinum'])[1 + number %% 3]),
+        'properties', jsonb_build_object(
+            'order_id', 'o' || number, 'total', number %% 300, 'category', 'c' || number %% 10
+        )
+    )
+from (
+    select
+        number,
+        now() - interval '1 hour'
+        - (%(events)s - number) * (%(days)s * interval '1 day' / %(events)s) as happened_at
+    from generate_series(0, %(events)s - 1) as number
+) as numbers
+"""
+PENDING = """
+insert into raw.events
+    (message_id, type, event, user_id, anonymous_id, occurred_at, received_at, source, payload)
+select
+    'pending-' || number,
+    case when number %% 3 = 0 then 'page' else 'track' end,
+    (array[null, 'Product Viewed', 'Order Completed'])[1 + number %% 3],
+    'user-' || person,
+    case when number %% 10 = 9 then 'new-browser-' else 'browser-' end || person,
+    now(),
+    now(),
+    'benchmark',
+    jsonb_build_object(
+        'properties', jsonb_build_object(
+            'order_id', 'p' || number, 'total', number %% 300, 'category', 'c' || number %% 10
+        )
+    )
+from (
+    select number, 10 * (1 + number %% (%(people)s / 10)) as person
+    from generate_series(0, %(pending)s - 1) as number
+) as numbers
+"""
+BUSY = f"""
+insert into raw.events
+    (message_id, type, event, user_id, anonymous_id, occurred_at, received_at, source, payload)
+select
+    'busy-' || number, 'track', 'Product Viewed', 'busy', 'busy-browser', now(), now(),
+    'benchmark', '{{"properties": {{"category": "c1"}}}}'
+from generate_series(1, {BUSY_EVENTS}) as number
+"""
+PARTITIONS = """
+select raw.ensure_partition((now() at time zone 'UTC')::date - offset_days)
+from generate_series(0, %s) as offset_days
+"""
+ACCOUNTED = """
+insert into raw.landings (received_on, source, received_count, accepted_count, rejected_count)
+values ((now() at time zone 'UTC')::date, 'benchmark', %(events)s, %(events)s, 0)
+"""
+# With those of seeds/audiences.csv they are as many as AUDIENCES.
+DEFINITIONS = """
+insert into raw.audience_definitions (audience_key, name, definition, is_enabled)
+select
+    'spent_' || number,
+    'Spent ' || number,
+    jsonb_build_object(
+        'total_spend', jsonb_build_object('$gte', number * 20),
+        'last_event_at', jsonb_build_object('$within_days', number)
+    )::text,
+    true
+from generate_series(1, %(missing)s) as number
+"""
+
+# The colon of the id is written otherwise, because pgbench takes what follows one for a variable.
+BY_PRIMARY_KEY = r"""
+\set person random(1, :people)
+select * from decide.profiles
+where profile_id = md5('user_id' || chr(58) || 'user-' || :person::int)::uuid;
+"""
+# One person in `step` may be asked about, the first of them `first`.
+LIVE = r"""
+\set person random(0, :people / {step} - 1) * {step} + {first}
+select * from decide.profile_now(null, 'user-' || :person::int, null, null, null, now());
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What wrk saw: requests per second and the 99th percentile of their latency."""
+
+    requests_per_second: float
+    p99_ms: float
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A database and how much is in it."""
+
+    url: str
+    people: int
+    events: int
+    pending: int
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long each measurement is, and how often it is taken."""
+
+    seconds: int
+    rounds: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profiles", type=int, default=1_000_000)
+    parser.add_argument("--events", type=int, default=5_000_000)
+    parser.add_argument("--pending", type=int, default=100_000)
+    parser.add_argument("--seconds", type=int, default=8, help="length of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is taken")
+    options = parser.parse_args()
+    if not shutil.which("wrk"):
+        sys.exit("wrk is not installed (Debian: wrk)")
+    effort = Effort(options.seconds, options.rounds)
+    sizes = (options.profiles, options.events, options.pending)
+    with tempfile.TemporaryDirectory(prefix="cdp-bench") as folder:
+        server = EmbeddedPostgres(Path(folder) / "cluster")
+        server.start()
+        try:
+            small = Warehouse(server.url("small"), *(size // 10 for size in sizes))
+            large = Warehouse(server.url("large"), *sizes)
+            for name, warehouse in (("small", small), ("large", large)):
+                with psycopg.connect(server.url(), autocommit=True) as connection:
+                    connection.execute(f"create database {name}".encode())
+                fill(warehouse)
+            in_sql(large, effort, "nothing pending", 0.4)
+            over_http(large, effort, "nothing pending", 0.5)
+            for warehouse in (small, large):
+                add_pending(warehouse)
+            in_sql(large, effort, "a tenth pending", 0.12)
+            by_size(small, large, effort)
+            quiet = over_http(large, effort, "a tenth pending", 0.3)
+            one_busy_person(large, effort)
+            while_refreshing(large, effort, quiet, Path(folder) / "home")
+        finally:
+            server.stop()
+
+
+def fill(warehouse: Warehouse) -> None:
+    """Bring an empty database to what a refresh leaves, nothing pending."""
+    began = time.perf_counter()
+    migrate(warehouse.url)
+    with psycopg.connect(warehouse.url, autocommit=True) as connection:
+        connection.execute(PARTITIONS, [DAYS + 1])
+        # What has landed late is noted for readers before a refresh; here a refresh follows.
+        connection.execute("alter table raw.events disable trigger events_late_landing")
+        sizes = {"people": warehouse.people, "events": warehouse.events, "days": DAYS}
+        connection.execute(HISTORY, sizes)
+        connection.execute("alter table raw.events enable trigger events_late_landing")
+        connection.execute(ACCOUNTED, {"events": warehouse.events})
+        connection.execute(DEFINITIONS, {"missing": AUDIENCES - len(seeded_audiences())})
+    build(warehouse.url, command="seed")
+    build(warehouse.url, command="run")
+    with psycopg.connect(warehouse.url, autocommit=True) as connection:
+        connection.execute("vacuum analyze")
+    seconds = time.perf_counter() - began
+    print(f"{warehouse.people:,} people, {warehouse.events:,} events: {seconds:.0f} s to fill")
+
+
+def add_pending(warehouse: Warehouse) -> None:
+    with psycopg.connect(warehouse.url, autocommit=True) as connection:
+        connection.execute(PENDING, {"people": warehouse.people, "pending": warehouse.pending})
+        connection.execute(ACCOUNTED, {"events": warehouse.pending})
+        connection.execute("vacuum analyze raw.events")
+
+
+def in_sql(warehouse: Warehouse, effort: Effort, state: str, target: float) -> None:
+    """The function that answers for one person, beside a profile read by its primary key."""
+    script = LIVE.format(step=1, first=1)
+    read, live = pgbench(warehouse, effort, BY_PRIMARY_KEY, script)
+    print(f"{f'SQL, {state}':<42}{live:>10,.0f} /s of {read:>8,.0f}")
+    say("  of a read by primary key", live / read, target)
+
+
+def by_size(small: Warehouse, large: Warehouse, effort: Effort) -> None:
+    """What one more digit of history costs, for those who are pending and those who are not."""
+    for state, first in (("who is not pending", 1), ("who is pending", 10)):
+        script = LIVE.format(step=10, first=first)
+        [few] = pgbench(small, effort, script)
+        [many] = pgbench(large, effort, script)
+        say(f"SQL, {state}: time with 10 times the events", few / many, 1.5, at_most=True)
+
+
+def over_http(warehouse: Warehouse, effort: Effort, state: str, target: float) -> Measured:
+    """Decisions, beside profiles that the same service reads by primary key."""
+    with serving(warehouse.url) as url:
+        rounds = [
+            (
+                wrk(url, warehouse, effort.seconds, ASK="primary_key"),
+                wrk(url, warehouse, effort.seconds),
+                wrk(url, warehouse, effort.seconds, connections=1),
+            )
+            for _round in range(effort.rounds)
+        ]
+    read, decided, alone = (best(each) for each in zip(*rounds, strict=True))
+    figures = f"{decided.requests_per_second:>10,.0f} /s of {read.requests_per_second:>8,.0f}"
+    print(f"{f'HTTP, {state}':<42}{figures}")
+    ratio = decided.requests_per_second / read.requests_per_second
+    say("  of a read by primary key", ratio, target)
+    say(f"  p99 at {CONNECTIONS} connections, ms", decided.p99_ms, 25, at_most=True)
+    say("  p99 at 1 connection, ms", alone.p99_ms, 8, at_most=True)
+    return decided
+
+
+def one_busy_person(warehouse: Warehouse, effort: Effort) -> None:
+    with psycopg.connect(warehouse.url, autocommit=True) as connection:
+        connection.execute(BUSY)
+        connection.execute(ACCOUNTED, {"events": BUSY_EVENTS})
+    with serving(warehouse.url) as url:
+        measured = best(
+            [
+                wrk(url, warehouse, effort.seconds, connections=1, WHO="busy")
+                for _round in range(effort.rounds)
+            ]
+        )
+    milliseconds = 1000 / measured.requests_per_second
+    say(f"HTTP, {BUSY_EVENTS:,} pending of one person, ms", milliseconds, 300, at_most=True)
+
+
+def while_refreshing(warehouse: Warehouse, effort: Effort, quiet: Measured, home: Path) -> None:
+    """The worst 99th percentile of all measurements that a refresh lasts."""
+    variables = os.environ | {"DATABASE_URL": warehouse.url, "CDP_HOME": str(home)}
+    with serving(warehouse.url) as url:
+        wrk(url, warehouse, effort.seconds)
+        refresh = subprocess.Popen(
+            [sys.executable, "-m", "cdp", "refresh"], env=variables, stdout=subprocess.DEVNULL
+        )
+        meanwhile = []
+        while refresh.poll() is None:
+            meanwhile.append(wrk(url, warehouse, effort.seconds))
+    if refresh.returncode:
+        sys.exit("the refresh failed")
+    p99 = max(each.p99_ms for each in meanwhile)
+    print(f"{'HTTP, while a refresh runs: p99, ms':<42}{p99:>10.1f} of {quiet.p99_ms:.1f}")
+    say("  of the quiet p99", p99 / quiet.p99_ms, 3, at_most=True)
+
+
+def pgbench(warehouse: Warehouse, effort: Effort, *scripts: str) -> list[float]:
+    """Transactions per second of each script, the best of some rounds taken in turn."""
+    rates: dict[str, list[float]] = {script: [] for script in scripts}
+    # As the service sets it for its connections.
+    variables = os.environ | {"PGOPTIONS": "-c plan_cache_mode=force_generic_plan -c jit=off"}
+    command = [str(find_program("pgbench")), "--no-vacuum", "--protocol=prepared", "--jobs=2"]
+    command += [f"--client={CLIENTS}", f"--time={effort.seconds}", "--file=-"]
+    for _round in range(effort.rounds):
+        for script, taken in rates.items():
+            report = subprocess.run(
+                [*command, f"--define=people={warehouse.people}", warehouse.url],
+                env=variables,
+                input=script,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            ).stdout
+            found = re.search(r"tps = ([\d.]+)", report)
+            assert found, report
+            taken.append(float(found.group(1)))
+    return [max(taken) for taken in rates.values()]
+
+
+def wrk(
+    url: str, warehouse: Warehouse, seconds: int, connections: int = CONNECTIONS, **asking: str
+) -> Measured:
+    """Drive the service with one thread of wrk and read its report."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    report = subprocess.run(
+        [*command, "-s", str(HERE / "requests.lua"), url],
+        env=os.environ | {"PEOPLE": str(warehouse.people)} | asking,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    if "Non-2xx" in report or "Socket errors" in report:
+        sys.exit(f"wrk met errors:\n{report}")
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", report)
+    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", report)
+    assert rate, report
+    assert p99, report
+    unit_ms = {"us": 0.001, "ms": 1.0, "s": 1000.0}[p99.group(2)]
+    return Measured(float(rate.group(1)), float(p99.group(1)) * unit_ms)
+
+
+def best(rounds: Sequence[Measured]) -> Measured:
+    """The fastest round, with the shortest tail of all."""
+    return Measured(
+        max(run.requests_per_second for run in rounds), min(run.p99_ms for run in rounds)
+    )
+
+
+@contextlib.contextmanager
+def serving(database: str) -> Iterator[str]:
+    """Run the read side; yield its address once it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["-m", "uvicorn", "--factory", "benchmarks.decide.service:create"]
+    command += ["--port", str(port), "--loop", "uvloop", "--no-access-log"]
+    process = subprocess.Popen(
+        [sys.executable, *command, "--no-server-header", "--log-level", "error"],
+        cwd=PROJECT_DIR,
+        env=os.environ | {"DATABASE_URL": database, "CDP_RATE_LIMIT_REQUESTS": "0"},
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(url, process)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{url}/ready").status_code == 200:
+                return
+        time.sleep(0.1)
+    sys.exit(f"{url} did not start")
+
+
+def say(what: str, figure: float, target: float, *, at_most: bool = False) -> None:
+    is_met = figure <= target if at_most else figure >= target
+    bound = f"{'at most' if at_most else 'at least'} {target:g}"
+    print(f"{what:<42}{figure:>10.2f} ({bound}) {'ok' if is_met else 'MISSED'}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+{# What has landed since the watermark, by the identifiers that it names. #}
+
+{# Committed events at or after the watermark, the first of each message_id, that carry an identifier.
+   from_day, as first_pending_day has it, bounds which partitions can hold them. #}
+{% macro pending_of_sql() %}
+create or replace function decide.pending_of(
+    kind text, wanted text, from_xid xid8, from_day timestamptz
+) returns setof decide.pending_event
+language plpgsql stable rows 3 as $$
+begin
+    if from_day >= {{ timestamp_literal(pending_from()) }} then
+        {{ pending_by_kind(received_lately) }}
+    else
+        {{ pending_by_kind(received_since_from_day) }}
+    end if;
+end $$
+{% endmacro %}
+
+
+{% macro pending_by_kind(received) %}
+    {%- for identifier in carried_identifiers() %}
+        if kind = '{{ identifier.type }}' then
+            return query {{ pending_sql('landed.' ~ identifier.column ~ ' = wanted', received) }};
+            {%- for aliased in aliased_identifiers() if aliased.type == identifier.type %}
+            return query {{ pending_sql(
+                'landed.' ~ aliased.column ~ " = wanted and landed.type = 'alias' and landed.user_id is not null"
+                ~ ' and landed.' ~ identifier.column ~ ' is distinct from wanted',
+                received
+            ) }};
+            {%- endfor %}
+        end if;
+    {%- endfor %}
+{% endmacro %}
+
+
+{# When a raw row that is pending was received. As long as nothing landed late the days are constants,
+   so that a plan has two partitions in it instead of every one. #}
+{% macro received_lately(row) -%}
+    {{ row }}.received_at >= {{ timestamp_literal(pending_from()) }}
+            and {{ row }}.received_at < statement_timestamp() + interval '2 hours'
+{%- endmacro %}
+{% macro received_since_from_day(row) -%}
+    {{ row }}.received_at >= from_day
+{%- endmacro %}
+
+
+{% macro pending_sql(condition, received) %}
+        select
+            {{ md5_id('landed.message_id') }},
+            landed.message_id,
+            {{ landing_number('landed.xid') }},
+            landed.seq,
+            landed.type,
+            coalesce(landed.event, landed.type),
+            nullif(trim(landed.user_id), ''),
+            nullif(trim(landed.email), ''),
+            nullif(trim(landed.phone), ''),
+            nullif(trim(landed.anonymous_id), ''),
+            case
+                when landed.type = 'alias' and nullif(trim(landed.user_id), '') is not null
+                    then nullif(trim(landed.previous_id), '')
+            end,
+            {{ json_object_of('landed.payload', 'properties') }},
+            {{ json_object_of('landed.payload', 'context') }},
+            {{ json_object_of('landed.payload', 'traits') }},
+            landed.occurred_at,
+            landed.received_at,
+            landed.source
+        from raw.events as landed
+        where
+            {{ condition }}
+            and landed.xid >= from_xid
+            and {{ received('landed') }}
+            and not exists (
+                select
+                from decide.events as known
+                where known.event_id = {{ md5_id('landed.message_id') }}
+            )
+            and not exists (
+                select
+                from raw.events as earlier
+                where
+                    earlier.message_id = landed.message_id
+                    and {{ received('earlier') }}
+                    and earlier.xid >= from_xid
+                    and (earlier.xid, earlier.seq) < (landed.xid, landed.seq)
+            )
+{% endmacro %}
+
+
+{# One identifier as of now: whether it is over its limit, counting users that are pending; null when it
+   is blocked or was never seen. #}
+{% macro live_node_sql() %}
+create or replace function decide.live_node(
+    kind text, wanted text, from_xid xid8, from_day timestamptz
+) returns decide.live_node
+language plpgsql stable as $$
+declare
+    node decide.live_node;
+    known record;
+    new_user_count bigint;
+    user_limit bigint;
+begin
+    node.identifier_key := decide.key_of(kind, wanted);
+    select identifiers.* into known
+    from decide.identifiers
+    where identifiers.identifier_key = node.identifier_key and identifiers.identifier_value = wanted;
+    if known.is_blocked or (known.identifier_key is null and decide.is_blocked(kind, wanted)) then
+        return null;
+    end if;
+    select array_agg(pending) into node.pending
+    from decide.pending_of(kind, wanted, from_xid, from_day) as pending;
+    if known.identifier_key is null and node.pending is null then
+        return null;
+    end if;
+    node.identifier_type := kind;
+    node.identifier_value := wanted;
+    node.is_over_limit := coalesce(known.is_over_limit, false);
+    node.is_carried := coalesce(known.is_carried, false) or exists (
+        select
+        from unnest(node.pending) as pending
+        where {{ carries('pending', 'kind', 'wanted') }}
+    );
+    node.landing := known.landing;
+    if node.landing is null then
+        select min({{ landing_position('pending.xid', 'pending.seq') }}) into node.landing
+        from unnest(node.pending) as pending;
+    end if;
+    select rules.priority, rules.max_user_ids into node.priority, user_limit
+    from decide.identifier_rules as rules
+    where rules.identifier_type = kind;
+    if user_limit is null or node.is_over_limit or node.pending is null or kind = 'user_id' then
+        return node;
+    end if;
+    select count(distinct pending.user_id) into new_user_count
+    from unnest(node.pending) as pending
+    where
+        pending.user_id is not null
+        and {{ carries('pending', 'kind', 'wanted') }}
+        and not decide.is_blocked('user_id', pending.user_id)
+        and not exists (
+            select
+            from decide.links
+            where
+                links.node_a = least(node.identifier_key, decide.key_of('user_id', pending.user_id))
+                and links.node_b = greatest(node.identifier_key, decide.key_of('user_id', pending.user_id))
+                and links.kind = 'carried'
+        );
+    node.is_over_limit := coalesce(known.user_count, 0) + new_user_count > user_limit;
+    return node;
+end $$
+{% endmacro %}
+
+
+{# Whether no pending row, duplicates included, names an identifier of a component. `received` is
+   received_lately or received_since_from_day. #}
+{% macro nothing_is_pending(root_key, from_xid, received) -%}
+    {%- set named = {} -%}
+    {%- for identifier in carried_identifiers() + aliased_identifiers() -%}
+        {%- do named.setdefault(identifier.column, []).append("'" ~ identifier.type ~ "'") -%}
+    {%- endfor -%}
+    not exists (
+                select
+                from decide.identifiers as members
+                cross join lateral (
+                    {%- for column, kinds in named.items() %}
+                    select
+                    from raw.events as landed
+                    where
+                        members.identifier_type in ({{ kinds | join(', ') }})
+                        and landed.{{ column }} = members.identifier_value
+                        and landed.xid >= {{ from_xid }}
+                        and {{ received('landed') }}
+                    {{ "union all" if not loop.last }}
+                    {%- endfor %}
+                ) as landed
+                where members.root_key = {{ root_key }}
+            )
+{%- endmacro %}
+
+
+{# The day of receipt from which on something can be pending, beside `decide.watermark`; before
+   pending_from whenever something landed late. #}
+{% macro first_pending_day() -%}
+    coalesce(
+            (
+                select
+                    least(
+                        min(late.received_on)::timestamp at time zone 'UTC',
+                        watermark.pending_from - interval '1 day'
+                    )
+                from raw.late_landings as late
+                where late.xid >= watermark.to_xid::text::xid8
+                having count(*) > 0
+            ),
+            watermark.pending_from
+        )
+{%- endmacro %}
+
+
+{#
+    Who may be in the list of all profiles without being in the store: identifiers that it gives to
+    nobody, each with the id of a profile that begins with it, in the order of these ids. For
+    profile_now to say of each if that is a profile. Looks at the newest 10,000 pending events, so
+    that a page of the list costs the same however many there are.
+#}
+{% macro newcomers_sql() %}
+create or replace function decide.newcomers(
+    after_profile_id uuid, most integer
+) returns table (profile_id uuid, identifier_type text, identifier_value text)
+language plpgsql stable security definer rows 10
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+set max_parallel_workers_per_gather = 0 set jit = off as $$
+#variable_conflict use_column
+declare
+    from_xid xid8;
+    from_day timestamptz;
+begin
+    select
+        watermark.to_xid::text::xid8,
+        {{ first_pending_day() }}
+    into from_xid, from_day
+    from decide.watermark;
+    return query
+    select distinct on (begun.profile_id) begun.*
+    from (
+        select
+            {{ profile_id_of('carried.kind', 'carried.value') }} as profile_id,
+            carried.kind,
+            carried.value
+        from (
+            select
+                {%- for identifier in carried_identifiers() %}
+                nullif(trim(landed.{{ identifier.column }}), '') as {{ identifier.column }}
+                {{- "," if not loop.last }}
+                {%- endfor %}
+            from raw.events as landed
+            where landed.xid >= from_xid and landed.received_at >= from_day
+            order by landed.xid desc, landed.seq desc
+            limit 10000
+        ) as newest
+        cross join lateral {{ carried_values('newest') }} as carried (kind, value)
+        where
+            carried.value is not null
+            and not exists (
+                select
+                from decide.identifiers as known
+                where
+                    known.identifier_key = decide.key_of(carried.kind, carried.value)
+                    and known.profile_id is not null
+            )
+    ) as begun
+    where after_profile_id is null or begun.profile_id > after_profile_id
+    order by begun.profile_id
+    limit most;
+end $$
+{% endmacro %}

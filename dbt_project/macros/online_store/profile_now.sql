@@ -1,0 +1,294 @@
+{# The function that readers call. #}
+
+{#
+    One row: the profile of whoever the strongest of these identifiers names, as a full refresh at as_of
+    would have it; none when nobody is known by them.
+
+        path         batch (nothing is pending), same (pending, but the identifiers stand), walk
+        is_degraded  not exact: more identifiers than can be walked, or asked not to look at what is pending
+        anchor_ids   null on the path batch, where the store's anchors of the profile are meant
+        pending      the person's events that are not in the store yet
+        nodes        identifiers; null on the path batch, where the store's are meant
+#}
+{% macro profile_now_sql() %}
+create or replace function decide.profile_now(
+    wanted_profile_id uuid,
+    wanted_user_id text,
+    wanted_email text,
+    wanted_phone text,
+    wanted_anonymous_id text,
+    as_of timestamptz,
+    with_pending boolean default true,
+    max_nodes integer default 2000
+) returns table (
+    profile decide.profiles,
+    path text,
+    is_degraded boolean,
+    anchor_ids uuid[],
+    pending decide.pending_event[],
+    nodes decide.live_node[]
+)
+language plpgsql stable security definer rows 1
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+set max_parallel_workers_per_gather = 0 set jit = off as $$
+#variable_conflict use_column
+declare
+    from_xid xid8;
+    from_day timestamptz;
+    from_run bigint;
+    is_published_today boolean;
+    wanted_key bigint;
+    wanted_value text;
+    kinds text[];
+    named text[];
+    known record;
+    start decide.live_node;
+    over_limit decide.live_node[] := '{}';
+    facts decide.live_facts;
+    stored record;
+    busy_root bigint;
+begin
+    -- Most people have nothing pending: then the stored row is the answer. What landed late would be
+    -- in other partitions than those that are named here, which a plan is made of.
+    if with_pending then
+        if wanted_profile_id is not null then
+            select roots.identifier_key, roots.identifier_value into wanted_key, wanted_value
+            from decide.identifiers as roots
+            where roots.profile_id = wanted_profile_id and roots.identifier_key = roots.root_key;
+        {%- for kind in trusted_kinds() %}
+        elsif wanted_{{ kind }} is not null then
+            wanted_key := {{ identifier_key(kind, 'wanted_' ~ kind) }};
+            wanted_value := wanted_{{ kind }};
+        {%- endfor %}
+        end if;
+        select
+            known.root_key,
+            watermark.to_xid::text::xid8 as from_xid,
+            profiles as profile,
+            (
+                select landed.xid
+                from raw.events as landed
+                where {{ received_lately('landed') }}
+                order by landed.xid desc, landed.seq desc
+                limit 1
+            ) >= watermark.to_xid::text::xid8 as is_anything_pending
+        into stored
+        from decide.watermark
+        inner join decide.identifiers as known
+            on known.identifier_key = wanted_key and known.identifier_value = wanted_value
+        inner join decide.profiles on known.profile_id = profiles.profile_id
+        where
+            known.is_linking
+            and {{ day_of('watermark.as_of') }} = {{ day_of('profile_now.as_of') }}
+            and watermark.pending_from >= {{ timestamp_literal(pending_from()) }}
+            and not exists (
+                select
+                from raw.late_landings as late
+                where late.xid >= watermark.to_xid::text::xid8
+            );
+        if found then
+            if not stored.is_anything_pending then
+                path := 'batch';
+            elsif {{ nothing_is_pending('stored.root_key', 'stored.from_xid', received_lately) }} then
+                path := 'batch';
+            end if;
+            if path = 'batch' then
+                profile := stored.profile;
+                is_degraded := false;
+                return next;
+                return;
+            end if;
+            busy_root := stored.root_key;
+        end if;
+    end if;
+
+    select
+        watermark.to_xid,
+        watermark.to_xid::text::xid8,
+        {{ first_pending_day() }},
+        {{ day_of('watermark.as_of') }} = {{ day_of('profile_now.as_of') }}
+    into from_run, from_xid, from_day, is_published_today
+    from decide.watermark;
+    is_degraded := not with_pending;
+    if not with_pending then
+        from_xid := '18446744073709551615';
+        is_published_today := true;
+    end if;
+
+    if wanted_profile_id is not null then
+        select
+            array_agg(given.kind order by given.trust),
+            array_agg(given.value order by given.trust)
+        into kinds, named
+        from (
+            select
+                roots.identifier_type as kind,
+                roots.identifier_value as value,
+                0 as trust
+            from decide.identifiers as roots
+            where roots.profile_id = wanted_profile_id and roots.identifier_key = roots.root_key
+            union all
+            select
+                roots.identifier_type as kind,
+                roots.identifier_value as value,
+                -successors.run as trust
+            from (
+                with recursive followed as (
+                    select
+                        changes.profile_id,
+                        changes.run
+                    from unify.profile_changes as changes
+                    where changes.old_profile_id = wanted_profile_id and changes.run <= from_run
+                    union
+                    select
+                        changes.profile_id,
+                        changes.run
+                    from followed
+                    inner join unify.profile_changes as changes
+                        on followed.profile_id = changes.old_profile_id
+                    where changes.run > followed.run and changes.run <= from_run
+                )
+
+                select * from followed
+            ) as successors
+            inner join decide.identifiers as roots
+                on
+                    successors.profile_id = roots.profile_id
+                    and roots.identifier_key = roots.root_key
+            where
+                not exists (
+                    select from decide.profiles as standing where standing.profile_id = wanted_profile_id
+                )
+        ) as given;
+        -- An id that was answered for somebody who is pending only can be told from the pending events.
+        if
+            with_pending
+            and not exists (
+                select from decide.identifiers where identifiers.profile_id = wanted_profile_id
+            )
+            and not exists (
+                select from unify.profile_changes as changes where changes.old_profile_id = wanted_profile_id
+            )
+        then
+            select
+                array[carried.kind],
+                array[carried.value]
+            into kinds, named
+            from (
+                select landed.*
+                from raw.events as landed
+                where landed.xid >= from_xid and landed.received_at >= from_day
+                order by landed.xid desc, landed.seq desc
+                limit 100000
+            ) as landed
+            cross join lateral {{ carried_values('landed') }} as carried (kind, value)
+            where {{ profile_id_of('carried.kind', 'carried.value') }} = wanted_profile_id
+            limit 1;
+        end if;
+    end if;
+    {%- for kind in trusted_kinds() %}
+    if wanted_{{ kind }} is not null then
+        kinds := kinds || '{{ kind }}'::text;
+        named := named || wanted_{{ kind }};
+    end if;
+    {%- endfor %}
+
+    for number in 1..coalesce(cardinality(kinds), 0) loop
+        select identifiers.* into known
+        from decide.identifiers
+        where
+            identifiers.identifier_key = decide.key_of(kinds[number], named[number])
+            and identifiers.identifier_value = named[number];
+        continue when known.is_blocked;
+        path := 'walk';
+        if known.is_linking then
+            if known.root_key = busy_root then
+                null;
+            elsif {{ nothing_is_pending('known.root_key', 'from_xid', received_since_from_day) }} then
+                path := 'batch';
+                if is_published_today then
+                    select profiles.* into profile
+                    from decide.profiles
+                    where profiles.profile_id = known.profile_id;
+                    continue when profile.profile_id is null;
+                    return next;
+                    return;
+                end if;
+            end if;
+            nodes := decide.live_members(known.root_key, from_xid, from_day, max_nodes);
+            if path = 'batch' or (
+                cardinality(nodes) <= max_nodes and decide.is_unchanged(nodes, known.root_key)
+            ) then
+                path := 'same';
+            end if;
+        end if;
+        if path = 'walk' then
+            start := decide.live_node(kinds[number], named[number], from_xid, from_day);
+            continue when start.identifier_key is null;
+            if start.is_over_limit then
+                over_limit := over_limit || start;
+                continue;
+            end if;
+            nodes := decide.live_nodes(start, from_xid, from_day, max_nodes);
+        end if;
+        facts := decide.live_facts(nodes, from_xid, from_day);
+        continue when facts.anchor_ids is null and facts.pending is null;
+        is_degraded := is_degraded or cardinality(nodes) > max_nodes;
+        profile := decide.live_profile(facts, as_of);
+        anchor_ids := coalesce(facts.anchor_ids, '{}');
+        pending := facts.pending;
+        nodes := facts.nodes;
+        return next;
+        return;
+    end loop;
+
+    -- What is over its limit names a profile only when events are left that carry nothing better.
+    foreach start in array over_limit loop
+        facts := decide.live_facts(array[start], from_xid, from_day);
+        continue when facts.anchor_ids is null and facts.pending is null;
+        profile := decide.live_profile(facts, as_of);
+        anchor_ids := coalesce(facts.anchor_ids, '{}');
+        pending := facts.pending;
+        nodes := facts.nodes;
+        return next;
+        return;
+    end loop;
+end $$
+{% endmacro %}
+
+
+{# Types of identifiers, the most trusted first: profile_now is written anew when that changes. #}
+{% macro trusted_kinds() %}
+    {% set rows = run_query(
+        'select identifier_type from ' ~ ref('identifier_types') ~ ' order by priority, identifier_type'
+    ).rows %}
+    {{ return(rows | map(attribute=0) | list) }}
+{% endmacro %}
+
+
+{# Nodes as JSON, in the order that a reader expects; null for null. #}
+{% macro listed_nodes_sql() %}
+create or replace function decide.listed_nodes(nodes decide.live_node[]) returns jsonb
+language plpgsql stable as $$
+begin
+    return (
+        select
+            jsonb_agg(
+                jsonb_build_object(
+                    'identifier_type', node.identifier_type,
+                    'identifier_value', node.identifier_value,
+                    'first_seen_at', least(
+                        (
+                            select known.first_seen_at
+                            from decide.identifiers as known
+                            where known.identifier_key = node.identifier_key
+                        ),
+                        (select min(landed.occurred_at) from unnest(node.pending) as landed)
+                    )
+                )
+                order by node.identifier_type, node.identifier_value
+            )
+        from unnest(nodes) as node
+    );
+end $$
+{% endmacro %}
