@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 import psycopg
 
+from cdp.audience_definitions import defined_audiences
 from cdp.database import database_url
 from cdp.settings import Settings
 from dagster_project.delivery import deliver
@@ -148,12 +149,13 @@ def deliveries(
         holder=f"cdp delivery, run {context.run.run_id[:8]}",
         on_wait=context.log.info,
     )
-    _register_partitions(context.instance, work.audience_keys)
+    _add_partitions(context.instance, work.audience_keys)
     outcomes = []
     for number, outcome in enumerate(run(work), start=1):
         outcomes.append(outcome)
         _report(context, outcome)
         on_step(_step_name(outcome), min(number, len(work.pairs)), len(work.pairs))
+    _forget_partitions(context.instance, url, work.audience_keys)
     failures = [outcome for outcome in outcomes if outcome.status == "failed"]
     delivered = [each.delivered for each in outcomes if each.delivered is not None]
     if failures:
@@ -232,11 +234,21 @@ def _step_name(outcome: Outcome) -> str:
     return f"{outcome.audience_key} to {outcome.destination}"
 
 
-def _register_partitions(instance: dg.DagsterInstance, keys: tuple[str, ...]) -> None:
-    """Make the partitions exactly the audiences that exist. Without any, leave them."""
+def _add_partitions(instance: dg.DagsterInstance, keys: tuple[str, ...]) -> None:
     known = set(instance.get_dynamic_partitions(PARTITIONS))
     instance.add_dynamic_partitions(PARTITIONS, [key for key in keys if key not in known])
-    for key in known.difference(keys) if keys else ():
+
+
+def _forget_partitions(instance: dg.DagsterInstance, url: str, keys: tuple[str, ...]) -> None:
+    """Leave the partitions of audiences that exist or are defined. Without any, leave them all.
+
+    For one that is only defined a run may wait which is to build it, so definitions are read after
+    the partitions: whoever adds one has stored its definition before.
+    """
+    known = set(instance.get_dynamic_partitions(PARTITIONS))
+    with psycopg.connect(url) as connection:
+        defined = {key for key, each in defined_audiences(connection).items() if each.is_enabled}
+    for key in known.difference(keys, defined) if keys else ():
         instance.delete_dynamic_partition(PARTITIONS, key)
 
 

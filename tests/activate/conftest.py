@@ -217,7 +217,7 @@ def tables(activating: str) -> Tables:
         connection.execute(
             "truncate activate.deliveries, activate.delivery_rows, activate.acknowledged_rows,"
             " activate.subscription_states, activate.destination_states,"
-            " activate.warehouse_exports"
+            " activate.warehouse_exports, raw.audience_definitions"
         )
         connection.execute(PUBLIC_TABLES)
     return Tables(activating)

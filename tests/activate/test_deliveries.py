@@ -101,6 +101,20 @@ def test_an_audience_that_is_gone_is_withdrawn(delivering: Delivering, tables: T
     assert ("withdrawn", 0, None) in tables.deliveries()
 
 
+def test_an_audience_that_is_only_defined_keeps_its_partition(
+    delivering: Delivering, tables: Tables
+) -> None:
+    """A run that is to build it may be queued behind the refresh that delivers."""
+    tables.put("vip", [Person("ada@example.com")])
+    tables.execute(
+        "insert into raw.audience_definitions (audience_key, name, definition, is_enabled) values"
+        " ('new', 'New', '{}', true), ('rejected', 'Rejected', '{}', false)"
+    )
+    delivering.instance.add_dynamic_partitions("audience", ["new", "rejected", "forgotten"])
+    assert delivering.everything().success
+    assert delivering.partitions() == {"vip", "new"}
+
+
 def test_no_audience_at_all_withdraws_nothing(delivering: Delivering, tables: Tables) -> None:
     tables.put("vip", [Person("ada@example.com")])
     delivering.everything()
