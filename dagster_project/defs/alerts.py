@@ -1,5 +1,7 @@
-"""Telling somebody: that a run has failed, or that none has ended for too long."""
+"""Telling somebody: that a run has failed, that none has ended for too long, or that a destination
+does not take what it is sent."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +14,26 @@ from cdp.settings import Settings
 from dagster_project.landed import oldest_waiting
 
 TIMEOUT_SECONDS = 10
+# A run that could not deliver everything succeeds, because the rest is tried again by itself.
+TROUBLED = """
+select destination, string_agg(trouble, '; ' order by trouble)
+from (
+    select destination, 'disabled: ' || coalesce(disabled_reason, 'no reason given') as trouble
+    from activate.destination_states
+    where disabled_at is not null
+    union all
+    select destination, count(*) || ' rows were given up'
+    from activate.delivery_rows
+    where status = 'dead'
+    group by destination
+    union all
+    select destination, count(*) || ' rows have waited for more than ' || %(minutes)s || ' minutes'
+    from activate.delivery_rows
+    where status <> 'dead' and first_tried_at < now() - make_interval(mins => %(minutes)s)
+    group by destination
+) as troubles
+group by destination
+"""
 
 
 # Every job: none is listed, so none can be forgotten. And every location, because the runs of `cdp`
@@ -74,6 +96,37 @@ def late_batch(
     if not context.cursor:
         _post(settings.alert_webhook_url, {"text": problem, "job": None, "reason": problem})
     return dg.SensorResult(skip_reason=problem, cursor="told")
+
+
+@dg.sensor(
+    description="Posts once when a destination has stopped to take what it is sent.",
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def dead_destinations(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
+) -> dg.SensorResult | dg.SkipReason:
+    """Posts once per destination that is disabled, or whose rows were given up or wait for longer
+    than CDP_ALERT_LAG_MINUTES, and again after it had been well. The cursor names those in trouble.
+    """
+    if settings.alert_webhook_url is None:
+        return dg.SkipReason("CDP_ALERT_WEBHOOK_URL is not set: nobody is told.")
+    try:
+        with psycopg.connect(database_url(settings), connect_timeout=5) as connection:
+            minutes = {"minutes": settings.alert_lag_minutes}
+            troubles = dict(connection.execute(TROUBLED, minutes).fetchall())
+    except psycopg.OperationalError as error:
+        return dg.SkipReason(f"The database cannot be reached: {error}")
+    told = json.loads(context.cursor or "[]")
+    new = [f"{name}: {troubles[name]}" for name in sorted(troubles) if name not in told]
+    if new:
+        reason = "\n".join(new)
+        text = f"A destination does not take what it is sent.\n{reason}"
+        _post(settings.alert_webhook_url, {"text": text, "job": None, "reason": reason})
+    return dg.SensorResult(
+        skip_reason=f"{len(troubles)} destinations are in trouble.",
+        cursor=json.dumps(sorted(troubles)),
+    )
 
 
 def _post(url: str, alert: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from dagster._core.definitions.run_status_sensor_definition import RunStatusSensorCursor
 
 from cdp.settings import Settings
-from dagster_project.defs.alerts import failed_runs, late_batch
+from dagster_project.defs.alerts import dead_destinations, failed_runs, late_batch
 from dagster_project.defs.maintenance import replay_rejected, retention
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -209,6 +209,51 @@ def test_a_batch_that_is_late_is_told_once(database: str, receiver: Receiver) ->
     ]
     assert tick(str(told)) == told
     assert len(receiver.received) == 1
+
+
+GIVEN_UP = """
+insert into activate.delivery_rows
+    (destination, audience_id, profile_id, change, sent, message_id, delivery_id, as_of, status,
+    first_tried_at)
+values
+    ('crm', 1, gen_random_uuid(), 'entered', '{}', 'm1', gen_random_uuid(), now(), 'dead', now()),
+    ('mail', 1, gen_random_uuid(), 'entered', '{}', 'm2', gen_random_uuid(), now(), 'pending',
+    now() - interval '10 minutes')
+"""
+
+
+def test_a_dead_destination_is_told_once_and_again_after_it_had_been_well(
+    database: str, receiver: Receiver
+) -> None:
+    settings = Settings(DATABASE_URL=database, alert_webhook_url=receiver.url, alert_lag_minutes=30)
+    cursor = ""
+
+    def told_in_a_tick() -> list[str]:
+        nonlocal cursor
+        receiver.received.clear()
+        with dg.build_sensor_context(cursor=cursor) as context:
+            result = dead_destinations(context, settings=settings)
+        assert isinstance(result, dg.SensorResult)
+        cursor = str(result.cursor)
+        return [alert["reason"] for alert in receiver.received]
+
+    def change(statement: str) -> None:
+        with psycopg.connect(database) as connection:
+            connection.execute(statement.encode())
+
+    assert told_in_a_tick() == []
+    change(GIVEN_UP)
+    assert told_in_a_tick() == ["crm: 1 rows were given up"]
+    assert told_in_a_tick() == []
+    change("update activate.delivery_rows set first_tried_at = now() - interval '31 minutes'")
+    assert told_in_a_tick() == ["mail: 1 rows have waited for more than 30 minutes"]
+    change("delete from activate.delivery_rows where destination = 'crm'")
+    assert told_in_a_tick() == []
+    change(
+        "insert into activate.destination_states (destination, disabled_at, disabled_reason)"
+        " values ('crm', now(), 'It answered 410.')"
+    )
+    assert told_in_a_tick() == ["crm: disabled: It answered 410."]
 
 
 def test_without_an_address_nobody_is_told(failure: dg.RunFailureSensorContext) -> None:
