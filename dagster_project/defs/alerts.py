@@ -114,7 +114,8 @@ def dead_destinations(
     try:
         with psycopg.connect(database_url(settings), connect_timeout=5) as connection:
             minutes = {"minutes": settings.alert_lag_minutes}
-            troubles = dict(connection.execute(TROUBLED, minutes).fetchall())
+            rows = connection.execute(TROUBLED, minutes).fetchall()
+        troubles = {str(destination): str(trouble) for destination, trouble in rows}
     except psycopg.OperationalError as error:
         return dg.SkipReason(f"The database cannot be reached: {error}")
     told = json.loads(context.cursor or "[]")
