@@ -1,6 +1,5 @@
-"""Access tokens of the read side: secrets with scopes, shown once, kept as a hash."""
+"""Access tokens of the read side: secrets with scopes."""
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +8,7 @@ from typing import Any
 import psycopg
 
 from cdp.errors import UserError
-from cdp.write_keys import hash_key
+from cdp.hashed_secrets import SecretStore
 
 # decide: ask for decisions. read: profiles, audiences, exports. manage: define audiences, erase.
 SCOPES = ("decide", "read", "manage")
@@ -30,6 +29,20 @@ class AccessToken:
     revoked_at: datetime | None
 
 
+ACCESS_TOKENS = SecretStore(
+    noun="access token",
+    table="access_tokens",
+    columns=("access_token_id", "name", "scopes", "created_at", "revoked_at"),
+    hash_column="token_hash",
+    prefix="at",
+    names="shop or crm-sync",
+    command="cdp tokens",
+    role="serving",
+    side="read side",
+    error=AccessTokenError,
+)
+
+
 def create_token(connection: psycopg.Connection[Any], name: str, scopes: Sequence[str]) -> str:
     """Make a token and return it; it cannot be read again."""
     unknown = [scope for scope in scopes if scope not in SCOPES]
@@ -37,39 +50,14 @@ def create_token(connection: psycopg.Connection[Any], name: str, scopes: Sequenc
         raise AccessTokenError(
             f"The scopes are {','.join(scopes) or 'none'}; give one or more of {', '.join(SCOPES)}."
         )
-    token = f"at_{secrets.token_urlsafe(32)}"
-    try:
-        connection.execute(
-            "insert into raw.access_tokens (name, scopes, token_hash) values (%s, %s, %s)",
-            [name, sorted(set(scopes)), hash_key(token)],
-        )
-    except psycopg.errors.CheckViolation:
-        raise AccessTokenError(
-            f'The name is "{name}"; give lower-case letters, digits, - or _, at most 63, '
-            "such as shop or crm-sync."
-        ) from None
-    return token
+    return ACCESS_TOKENS.create(connection, name, {"scopes": sorted(set(scopes))})
 
 
 def list_tokens(connection: psycopg.Connection[Any]) -> list[AccessToken]:
     """All tokens ever made, oldest first."""
-    rows = connection.execute(
-        "select access_token_id, name, scopes, created_at, revoked_at from raw.access_tokens"
-        " order by access_token_id"
-    )
-    return [AccessToken(*row) for row in rows]
+    return [AccessToken(*row) for row in ACCESS_TOKENS.rows(connection)]
 
 
 def revoke_token(connection: psycopg.Connection[Any], access_token_id: int) -> AccessToken:
     """Revoke a token; running services refuse it within CDP_WRITE_KEY_REFRESH_SECONDS."""
-    row = connection.execute(
-        "update raw.access_tokens set revoked_at = coalesce(revoked_at, now())"
-        " where access_token_id = %s"
-        " returning access_token_id, name, scopes, created_at, revoked_at",
-        [access_token_id],
-    ).fetchone()
-    if row is None:
-        raise AccessTokenError(
-            f"There is no access token {access_token_id}; `cdp tokens list` shows them."
-        )
-    return AccessToken(*row)
+    return AccessToken(*ACCESS_TOKENS.revoke(connection, access_token_id))

@@ -19,9 +19,9 @@ from starlette.routing import Mount, Route
 
 import dagster_project.serving.app
 import ingest.app
+from cdp.access_tokens import ACCESS_TOKENS
 from cdp.service import instance_name
 from cdp.settings import Settings, SettingsError, load_settings
-from dagster_project.serving.access import check_tokens
 from ingest.logs import configure_logging
 from ingest.server import keep_imported, serve
 
@@ -97,7 +97,7 @@ def create_app() -> BothSides:
 def main() -> int:
     """Serve both sides until SIGTERM or SIGINT; return the exit status."""
     try:
-        check_tokens(load_settings())
+        ACCESS_TOKENS.require_one(load_settings())
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -1,7 +1,5 @@
-"""Write keys: one secret per source, shown once, kept as a hash."""
+"""Write keys: one or more secrets per source."""
 
-import hashlib
-import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import psycopg
 
 from cdp.errors import UserError
+from cdp.hashed_secrets import SecretStore
 
 
 class WriteKeyError(UserError):
@@ -25,42 +24,30 @@ class WriteKey:
     revoked_at: datetime | None
 
 
-def hash_key(key: str) -> bytes:
-    """SHA-256 of a key. Keys are random, 256 bits, so no slow password hash is needed."""
-    return hashlib.sha256(key.encode()).digest()
+WRITE_KEYS = SecretStore(
+    noun="write key",
+    table="write_keys",
+    columns=("write_key_id", "source", "created_at", "revoked_at"),
+    hash_column="key_hash",
+    prefix="wk",
+    names="web or ios-app",
+    command="cdp keys",
+    role="ingest",
+    side="service",
+    error=WriteKeyError,
+)
 
 
 def create_key(connection: psycopg.Connection[Any], source: str) -> str:
     """Make a key for a source and return it; it cannot be read again."""
-    key = f"wk_{secrets.token_urlsafe(32)}"
-    try:
-        connection.execute(
-            "insert into raw.write_keys (source, key_hash) values (%s, %s)", [source, hash_key(key)]
-        )
-    except psycopg.errors.CheckViolation:
-        raise WriteKeyError(
-            f'The source is "{source}"; give lower-case letters, digits, - or _, at most 63, '
-            "such as web or ios-app."
-        ) from None
-    return key
+    return WRITE_KEYS.create(connection, source)
 
 
 def list_keys(connection: psycopg.Connection[Any]) -> list[WriteKey]:
     """All keys ever made, oldest first."""
-    rows = connection.execute(
-        "select write_key_id, source, created_at, revoked_at from raw.write_keys"
-        " order by write_key_id"
-    )
-    return [WriteKey(*row) for row in rows]
+    return [WriteKey(*row) for row in WRITE_KEYS.rows(connection)]
 
 
 def revoke_key(connection: psycopg.Connection[Any], write_key_id: int) -> WriteKey:
     """Revoke a key; running services refuse it within CDP_WRITE_KEY_REFRESH_SECONDS."""
-    row = connection.execute(
-        "update raw.write_keys set revoked_at = coalesce(revoked_at, now()) where write_key_id = %s"
-        " returning write_key_id, source, created_at, revoked_at",
-        [write_key_id],
-    ).fetchone()
-    if row is None:
-        raise WriteKeyError(f"There is no write key {write_key_id}; `cdp keys list` shows them.")
-    return WriteKey(*row)
+    return WriteKey(*WRITE_KEYS.revoke(connection, write_key_id))

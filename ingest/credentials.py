@@ -9,16 +9,12 @@ from urllib.parse import parse_qsl
 
 import psycopg
 
-from cdp.write_keys import hash_key
+from cdp.hashed_secrets import hash_secret
 from ingest.rejection import UnauthorizedError, UnavailableError
 
 log = logging.getLogger(__name__)
 
 OPEN_SOURCE = "default"
-NO_KEYS_MESSAGE = (
-    "No write key exists, and the service would listen on more than loopback. "
-    "Run `cdp keys create SOURCE`, or set CDP_HOST=127.0.0.1."
-)
 
 
 class WriteKeys:
@@ -64,7 +60,7 @@ class WriteKeys:
         if not self.were_read:
             raise UnavailableError
         for key in keys:
-            presented = hash_key(key)
+            presented = hash_secret(key)
             # Found by a part of its hash, compared in constant time.
             stored, source = self._sources.get(presented[:8], (b"", ""))
             if hmac.compare_digest(stored, presented):

@@ -4,14 +4,12 @@ import gc
 import resource
 import sys
 
-import psycopg
 import uvicorn
 from starlette.applications import Starlette
 
-from cdp.database import database_url
-from cdp.settings import Settings, SettingsError, load_settings
+from cdp.settings import SettingsError, load_settings
+from cdp.write_keys import WRITE_KEYS
 from ingest.app import create_app
-from ingest.credentials import NO_KEYS_MESSAGE
 from ingest.logs import configure_logging
 from ingest.protocol import BoundedProtocol
 
@@ -36,23 +34,6 @@ def keep_imported() -> None:
     gc.freeze()
 
 
-def check_keys(settings: Settings) -> None:
-    """Refuse to listen on more than loopback without a write key.
-
-    Raises SettingsError. A database that is away is no reason to refuse: the service answers 503
-    until it is back.
-    """
-    if settings.listens_on_loopback:
-        return
-    try:
-        with psycopg.connect(database_url(settings, "ingest"), connect_timeout=5) as connection:
-            row = connection.execute("select count(*) from raw.active_write_keys()").fetchone()
-    except psycopg.OperationalError:
-        return
-    if not row or not row[0]:
-        raise SettingsError(NO_KEYS_MESSAGE)
-
-
 def main() -> int:
     """Serve until SIGTERM or SIGINT; what was received is stored before the end."""
     return serve("ingest.server:create_worker", has_workers=True)
@@ -66,7 +47,7 @@ def serve(factory: str, *, has_workers: bool = False) -> int:
     configure_logging()
     try:
         settings = load_settings()
-        check_keys(settings)
+        WRITE_KEYS.require_one(settings)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2

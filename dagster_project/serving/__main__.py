@@ -4,8 +4,8 @@ import sys
 
 import uvicorn
 
+from cdp.access_tokens import ACCESS_TOKENS
 from cdp.settings import SettingsError, load_settings
-from dagster_project.serving.access import check_tokens
 from dagster_project.serving.app import create_app
 
 
@@ -13,7 +13,7 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT; return the exit status."""
     try:
         settings = load_settings()
-        check_tokens(settings)
+        ACCESS_TOKENS.require_one(settings)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2

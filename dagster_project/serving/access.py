@@ -7,15 +7,13 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-import psycopg
 from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 from starlette.responses import Response
 
-from cdp.database import database_url
-from cdp.settings import Settings, SettingsError
-from cdp.write_keys import hash_key
+from cdp.hashed_secrets import hash_secret
+from cdp.settings import Settings
 from dagster_project.serving.background import end
 from dagster_project.serving.database import Database
 from dagster_project.serving.errors import RequestError, json_response
@@ -23,10 +21,6 @@ from dagster_project.serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-NO_TOKENS_MESSAGE = (
-    "No access token exists, and the read side would listen on more than loopback. "
-    "Run `cdp tokens create NAME`, or set CDP_HOST=127.0.0.1."
-)
 TOKENS = """
 select
     tokens.access_token_id,
@@ -104,7 +98,9 @@ class AccessTokens:
         if self._is_open:
             return None
         kind, _, token = authorization.partition(b" ")
-        presented = hash_key(token.strip().decode("latin-1")) if kind.lower() == b"bearer" else b""
+        presented = (
+            hash_secret(token.strip().decode("latin-1")) if kind.lower() == b"bearer" else b""
+        )
         # Found by a part of its hash, compared in constant time.
         stored, token_id, scopes = self._tokens.get(presented[:8], (b"", 0, frozenset[str]()))
         if not presented or not hmac.compare_digest(stored, presented):
@@ -180,20 +176,3 @@ class Guard:
                 response.headers["WWW-Authenticate"] = "Bearer"
             return response
         return None
-
-
-def check_tokens(settings: Settings) -> None:
-    """Refuse to listen on more than loopback without an access token.
-
-    Raises SettingsError. A database that is away is no reason to refuse: the service answers 503
-    until it is back.
-    """
-    if settings.listens_on_loopback:
-        return
-    try:
-        with psycopg.connect(database_url(settings, "serving"), connect_timeout=5) as connection:
-            row = connection.execute("select count(*) from raw.active_access_tokens()").fetchone()
-    except psycopg.OperationalError:
-        return
-    if not row or not row[0]:
-        raise SettingsError(NO_TOKENS_MESSAGE)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cdp.write_keys import hash_key
+from cdp.hashed_secrets import hash_secret
 from tests.collect.service import create_source, running
 
 
@@ -25,7 +25,7 @@ def test_a_key_is_made_shown_once_listed_and_revoked(database: str) -> None:
     created = cdp(database, "keys", "create", "web")
     key = created.stdout.strip()
     assert created.returncode == 0
-    assert len(hash_key(key)) == 32
+    assert len(hash_secret(key)) == 32
 
     with running(database, write_key_refresh_seconds=0.1) as service:
         sent = service.post("/v1/page", {}, headers={"X-Write-Key": key})

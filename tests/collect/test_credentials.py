@@ -10,8 +10,7 @@ import psycopg
 import pytest
 
 from cdp.settings import Settings, SettingsError
-from cdp.write_keys import WriteKeyError, create_key, list_keys, revoke_key
-from ingest.server import check_keys
+from cdp.write_keys import WRITE_KEYS, WriteKeyError, create_key, list_keys, revoke_key
 from tests.collect.service import Service, create_source, running
 
 EVENT = {"type": "page", "name": "Home"}
@@ -112,10 +111,10 @@ def test_an_open_service_says_so_at_its_start(
 def test_on_another_address_the_service_refuses_to_start_without_keys(database: str) -> None:
     settings = Settings(DATABASE_URL=database, host="0.0.0.0")  # noqa: S104 - that is the point
     with pytest.raises(SettingsError, match="cdp keys create"):
-        check_keys(settings)
+        WRITE_KEYS.require_one(settings)
 
     create_source(database, "web")
-    check_keys(settings)
+    WRITE_KEYS.require_one(settings)
 
 
 def test_on_another_address_no_request_is_taken_without_a_key(database: str) -> None:

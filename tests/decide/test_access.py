@@ -11,10 +11,15 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from cdp.access_tokens import AccessTokenError, create_token, list_tokens, revoke_token
+from cdp.access_tokens import (
+    ACCESS_TOKENS,
+    AccessTokenError,
+    create_token,
+    list_tokens,
+    revoke_token,
+)
 from cdp.cli import app as command
 from cdp.settings import SettingsError
-from dagster_project.serving.access import check_tokens
 from tests.decide.conftest import serving, serving_settings
 
 # Method, address and the scope it needs. Without tables an admitted request gets 503 or 400.
@@ -108,7 +113,7 @@ def test_beyond_loopback_it_refuses_to_start_without_a_token(
 ) -> None:
     everywhere = serving_settings(database, host="0.0.0.0", home=tmp_path)  # noqa: S104
     with pytest.raises(SettingsError, match="cdp tokens create"):
-        check_tokens(everywhere)
+        ACCESS_TOKENS.require_one(everywhere)
     environment = {"DATABASE_URL": database, "CDP_HOST": "0.0.0.0", "CDP_HOME": str(tmp_path)}  # noqa: S104
     ended = subprocess.run(
         [sys.executable, "-m", "dagster_project.serving"],
@@ -121,7 +126,7 @@ def test_beyond_loopback_it_refuses_to_start_without_a_token(
     assert ended.returncode == 2
     assert "cdp tokens create" in ended.stderr
     create_token(owner, "shop", ["read"])
-    check_tokens(everywhere)
+    ACCESS_TOKENS.require_one(everywhere)
 
 
 def test_a_token_without_a_known_scope_or_a_plain_name_is_refused(
