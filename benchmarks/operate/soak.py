@@ -41,7 +41,7 @@ from dagster_project.run import refresh, verify
 from dagster_project.stack import code_socket, dagster_environment, dagster_processes
 
 # Between two kills. Long enough that some refreshes end, short enough that most are hit.
-PAUSE_SECONDS = (5.0, 40.0)
+PAUSE_SECONDS = (10.0, 60.0)
 KINDS = ("service", "daemon", "run worker", "PostgreSQL")
 
 
@@ -182,22 +182,28 @@ def soak(seconds: float, clients: int, settings: Settings, logs: Path) -> dict[s
     finally:
         platform.stop()
     start_database(settings)
-    runs = _refreshes(settings)
+    runs, reasons = _refreshes(settings)
     return {
         "seconds": seconds,
         "kills": dict(kills),
         "restarts": dict(platform.restarts),
         "acknowledged": len(acknowledged),
         "refreshes": runs,
+        "why they failed": reasons,
         **_judged(settings, acknowledged, runs.get("success", 0)),
     }
 
 
-def _refreshes(settings: Settings) -> dict[str, int]:
-    """How the runs that Dagster started ended, or where they were cut off."""
+def _refreshes(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
+    """How the runs that Dagster started ended, or where they were cut off; and why they failed."""
+    statuses: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     with open_instance(settings) as instance:
-        runs = instance.get_runs(dg.RunsFilter(job_name="refresh"))
-    return dict(Counter(run.status.value.lower() for run in runs))
+        for run in instance.get_runs(dg.RunsFilter(job_name="refresh")):
+            statuses[run.status.value.lower()] += 1
+            failures = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+            reasons.update(each.message.strip().split("\n")[0] for each in failures)
+    return dict(statuses), dict(reasons)
 
 
 def _judged(
