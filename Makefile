@@ -23,7 +23,7 @@ test: .venv/development  ## All tests
 	@$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 test-long: .venv/development  ## The tests that take minutes each: BigQuery against PostgreSQL, the walkthrough
-	@$(BIN)/pytest -m long $(ARGS)
+	@$(BIN)/pytest -m long -o faulthandler_timeout=3600 $(ARGS)
 
 check: .venv/development  ## Lint, format, types, SQL lint
 	@$(BIN)/ruff check .

@@ -23,13 +23,10 @@ from cdp.settings import PROJECT_DIR, Settings, environment_set
 SCENARIO = PROJECT_DIR / "seeds" / "demo" / "scenario.ndjson"
 AS_OF = "2026-06-20T12:00:00+00:00"
 
-# As the service would land them, all in one commit.
+# As the service would land them: the day's partition first, then all in one commit.
+DAY = "select raw.ensure_partition((%s::timestamptz at time zone 'UTC')::date)"
 LANDED = """
-with prepared as materialized (
-    select raw.ensure_partition((%(received_at)s::timestamptz at time zone 'UTC')::date) as is_new
-),
-
-sent as (select event from prepared, jsonb_array_elements(%(events)s::jsonb) as event),
+with sent as (select event from jsonb_array_elements(%(events)s::jsonb) as event),
 
 counted as (
     insert into raw.landings
@@ -75,6 +72,7 @@ def run_smoke(settings: Settings, *, say: Callable[[str], None]) -> dict[str, in
         client = connect(own)
         with _database(own) as url, _datasets(client, own):
             with psycopg.connect(url) as connection:
+                connection.execute(DAY, [AS_OF])
                 connection.execute(LANDED, {"events": _scenario(), "received_at": AS_OF})
             say("Building on PostgreSQL")
             build(own.model_copy(update={"engine": "postgres"}), Path(folder))
