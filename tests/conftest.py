@@ -71,11 +71,13 @@ def module_database(cluster: EmbeddedPostgres) -> Iterator[str]:
 
 
 @contextmanager
-def fresh_database(cluster: EmbeddedPostgres, name: str | None = None) -> Iterator[str]:
+def fresh_database(
+    cluster: EmbeddedPostgres, name: str | None = None, template: str = TEMPLATE
+) -> Iterator[str]:
     """The owner's connection string of a migrated database that lives as long as the block."""
     name = name or f"fresh_{uuid.uuid4().hex}"
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}")
+        connection.execute(f"create database {name} template {template}")
     yield make_conninfo(cluster.url(name))
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
         connection.execute(f"drop database {name} with (force)")

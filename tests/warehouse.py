@@ -185,6 +185,9 @@ def _point_at(manifest: Manifest, database: str) -> None:
 
 def _invoke(arguments: list[str], manifest: Manifest | None) -> dbtRunnerResult:
     folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
-    # Without a log file: dbt would leave it open at exit.
+    # Without a log file: dbt would leave it open at exit. Without artifacts: nobody reads them, and
+    # writing out the manifest takes longer than most models.
     written = ["--target-path", str(_target_folder()), "--log-level-file", "none"]
-    return dbtRunner(manifest=manifest).invoke(["--quiet", *arguments, *folders, *written])
+    return dbtRunner(manifest=manifest).invoke(
+        ["--quiet", "--no-write-json", *arguments, *folders, *written]
+    )

@@ -117,3 +117,27 @@ def test_blocking_a_user_id_moves_its_events_to_what_else_they_carry(database: s
     incremental = snapshot(database)
     refresh(database, full=True)
     assert_equal(incremental, snapshot(database))
+
+
+def test_an_id_leads_to_who_is_left_of_it_even_if_blocked_in_between(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        land(connection, [identify("ann@example.org", anonymousId="anns")])
+    build(database, select=UNIFY, as_of=AS_OF)
+    warehouse = Warehouse(database)
+    issued = warehouse.profile_id("email", "ann@example.org")
+    block = "insert into unify.blocked_identifiers values ('{}', '{}', 'a test')"
+    change_rules(database, block.format("anonymous_id", "anns"))
+    refresh(database)
+    assert warehouse.profile_id("email", "ann@example.org") == issued
+    change_rules(database, "delete from unify.blocked_identifiers where reason = 'a test'")
+    change_rules(database, block.format("email", "ann@example.org"))
+    refresh(database)
+    [change] = warehouse.rows("select old_profile_id, profile_id, kind from unify.profile_changes")
+    assert change == {
+        "old_profile_id": issued,
+        "profile_id": warehouse.profile_id("anonymous_id", "anns"),
+        "kind": "rename",
+    }
+    incremental = snapshot(database)
+    refresh(database, full=True)
+    assert_equal(incremental, snapshot(database))

@@ -1,6 +1,7 @@
 -- One row per identifier: the root of its component, and the profile that the root names.
 -- The root is the oldest member. One over its limit is its own root; a blocked one has none.
--- moved_in is the run in which the profile last changed, previous_profile_id what was published.
+-- moved_in is the run in which the profile last changed, previous_profile_id what was published, or
+-- had last been when there was none: one that was blocked meanwhile still leads its old profile on.
 {{ config(
     materialized='incremental',
     incremental_strategy='delete+insert',
@@ -143,7 +144,7 @@ select
     case
         when {{ window.published_xid }} > 0 and earlier.moved_in > {{ window.published_xid }}
             then earlier.previous_profile_id
-        else earlier.profile_id
+        else coalesce(earlier.profile_id, earlier.previous_profile_id)
     end as previous_profile_id,
     case
         when
