@@ -6,7 +6,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
+from cdp.postgres import EmbeddedPostgres
+from tests.conftest import fresh_database
 from tests.unify.conftest import UNIFY, Row, Warehouse
 from tests.warehouse import build, land
 
@@ -96,6 +99,12 @@ class History:
         self.now = FIRST_DAY + timedelta(days=60)
         self.number = 0
 
+    def continued(self, database: str, seed: int) -> "History":
+        """What else could come after it, in a copy of its database."""
+        other = History(database, seed)
+        other.now, other.number = self.now, self.number
+        return other
+
     def go_on(self) -> datetime:
         """Land a batch, each event in its own transaction; return the instant to refresh at."""
         with psycopg.connect(self.database, autocommit=True) as connection:
@@ -107,31 +116,40 @@ class History:
         return self.now
 
 
+@pytest.fixture(scope="module")
+def begun(module_database: str) -> History:
+    """A history's first batches, built."""
+    history = History(module_database, seed=10)
+    history.go_on()
+    build(module_database, select=UNIFY, as_of=history.go_on())
+    return history
+
+
 @pytest.mark.parametrize(
     ("seed", "last_model"),
     [
-        (10, "stg_events"),
-        (11, "int_identifiers__judged"),
-        (12, "int_identifiers__resolved"),
-        (13, "int_events__anchored"),
-        (14, "int_anchors__resolved"),
-        (15, "int_visits__joined"),
-        (16, "events"),
+        (11, "stg_events"),
+        (12, "int_identifiers__judged"),
+        (13, "int_identifiers__resolved"),
+        (14, "int_events__anchored"),
+        (15, "int_anchors__resolved"),
+        (16, "int_visits__joined"),
+        (17, "events"),
     ],
 )
 def test_a_run_that_ended_early_is_made_good_by_the_next(
-    database: str, seed: int, last_model: str
+    cluster: EmbeddedPostgres, begun: History, seed: int, last_model: str
 ) -> None:
-    history = History(database, seed)
-    history.go_on()
-    build(database, select=UNIFY, as_of=history.go_on())
-    # Everything up to the model stands, nothing that comes after it.
-    build(database, select=f"+{last_model}", as_of=history.go_on(), command="run")
-    now = history.go_on()
-    build(database, select=UNIFY, as_of=now, command="run")
-    incremental = snapshot(database)
-    build(database, select=UNIFY, as_of=now, full_refresh=True, command="run")
-    assert_equal(incremental, snapshot(database))
+    template = str(conninfo_to_dict(begun.database)["dbname"])
+    with fresh_database(cluster, template=template) as database:
+        history = begun.continued(database, seed)
+        # Everything up to the model stands, nothing that comes after it.
+        build(database, select=f"+{last_model}", as_of=history.go_on(), command="run")
+        now = history.go_on()
+        build(database, select=UNIFY, as_of=now, command="run")
+        incremental = snapshot(database)
+        build(database, select=UNIFY, as_of=now, full_refresh=True, command="run")
+        assert_equal(incremental, snapshot(database))
 
 
 def test_an_event_that_commits_late_is_found_by_the_next_run(database: str) -> None:
