@@ -15,6 +15,7 @@ import psycopg
 from psycopg import IsolationLevel, sql
 
 from cdp.bigquery.connection import explained
+from cdp.bigquery.raw_tables import dataset_name
 from cdp.settings import Settings
 from dagster_project.destinations.bigquery_tables import (
     CHANGE,
@@ -255,8 +256,9 @@ def update_copies(database: str, settings: Settings, *, holder: str) -> Copies:
     for address in sorted(known.difference(updated, outside)):
         outside[address] = "exported earlier, and out of reach of the settings as they are"
     if settings.engine == "bigquery":
-        raw = f"{settings.bigquery_project_id}.{settings.bigquery_dataset}_raw"
-        outside[raw] = "raw events that were loaded to BigQuery; docs/bigquery.md says how they go"
+        outside[dataset_name(settings, "raw")] = (
+            "raw events that were loaded to BigQuery; docs/bigquery.md says how they go"
+        )
     return Copies(tuple(updated), outside)
 
 

@@ -14,6 +14,7 @@ from cdp.settings import Settings
 from dagster_project.landed import oldest_waiting
 
 TIMEOUT_SECONDS = 10
+NOBODY_IS_TOLD = dg.SkipReason("CDP_ALERT_WEBHOOK_URL is not set: nobody is told.")
 # A run that could not deliver everything succeeds, because the rest is tried again by itself.
 TROUBLED = """
 select destination, string_agg(trouble, '; ' order by trouble)
@@ -52,7 +53,7 @@ def failed_runs(
     A receiver that does not answer with success fails the tick, which the UI shows.
     """
     if settings.alert_webhook_url is None:
-        return dg.SkipReason("CDP_ALERT_WEBHOOK_URL is not set: nobody is told.")
+        return NOBODY_IS_TOLD
     run = context.dagster_run
     reason = "\n".join(_reasons(context)) or context.failure_event.message or "no reason given"
     _post(
@@ -80,7 +81,7 @@ def late_batch(
     This is what notices that nothing fails because nothing runs. It asks nothing of a run.
     """
     if settings.alert_webhook_url is None:
-        return dg.SkipReason("CDP_ALERT_WEBHOOK_URL is not set: nobody is told.")
+        return NOBODY_IS_TOLD
     try:
         with psycopg.connect(database_url(settings), connect_timeout=5) as connection:
             since = oldest_waiting(connection)
@@ -110,7 +111,7 @@ def dead_destinations(
     than CDP_ALERT_LAG_MINUTES, and again after it had been well. The cursor names those in trouble.
     """
     if settings.alert_webhook_url is None:
-        return dg.SkipReason("CDP_ALERT_WEBHOOK_URL is not set: nobody is told.")
+        return NOBODY_IS_TOLD
     try:
         with psycopg.connect(database_url(settings), connect_timeout=5) as connection:
             minutes = {"minutes": settings.alert_lag_minutes}

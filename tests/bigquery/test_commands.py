@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from cdp.bigquery.comparison import comparable
 from cdp.settings import PROJECT_DIR
+from tests.bigquery.both_engines import BothEngines
 from tests.bigquery_emulator import Emulator
 from tests.decide.conftest import serving
 from tests.warehouse import land
@@ -30,6 +30,7 @@ class Installation:
         self.database = database
         self.home = home
         self.client = emulator.client()
+        self.engines = BothEngines(database, emulator.settings("shop"))
         self._environment = {
             **os.environ,
             "CDP_ENGINE": "bigquery",
@@ -55,13 +56,6 @@ class Installation:
     def land(self, *events: dict[str, Any]) -> None:
         with psycopg.connect(self.database) as connection:
             land(connection, [event | {"receivedAt": NOW.isoformat()} for event in events])
-
-    def here(self, table: str) -> list[str]:
-        with psycopg.connect(self.database, row_factory=psycopg.rows.dict_row) as connection:
-            return comparable(connection.execute(f"select * from {table}").fetchall())
-
-    def there(self, table: str) -> list[str]:
-        return comparable(map(dict, self.client.list_rows(f"cdp.shop_{table}")))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +85,9 @@ async def test_a_refresh_computes_there_and_is_delivered_and_decided_here(
     assert "refreshed in" in installation.cdp("refresh")
 
     for table in ("unify.profiles", "unify.events", "segment.audience_members"):
-        assert installation.here(table) == installation.there(table) != []
+        assert (
+            installation.engines.on_postgres(table) == installation.engines.on_bigquery(table) != []
+        )
     assert "zoe" in (installation.home / "exports" / "high_value_last_30_days.csv").read_text()
     async with serving(make_conninfo(installation.database), clock=lambda: NOW) as client:
         decision = (await client.post("/decide", json={"user_id": "zoe"})).json()
@@ -106,7 +102,9 @@ def test_a_later_refresh_publishes_what_changed(installation: Installation) -> N
     spent = "select total_spend, total_orders from unify.profiles where user_id = 'zoe'"
     with psycopg.connect(installation.database) as connection:
         assert connection.execute(spent).fetchone() == (950, 2)
-    assert installation.here("unify.profiles") == installation.there("unify.profiles")
+    assert installation.engines.on_postgres("unify.profiles") == installation.engines.on_bigquery(
+        "unify.profiles"
+    )
 
 
 def test_the_smoke_check_compares_both_engines_and_leaves_nothing(
