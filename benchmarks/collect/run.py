@@ -1,6 +1,6 @@
 """Speed of the write side, as ratios within one run on one machine.
 
-    .venv/bin/python benchmarks/collect/run.py [--seconds 8] [--landed 5000000]
+    python -m benchmarks.collect.run [--seconds 8] [--landed 5000000]
 
 The load generator (`wrk`, Debian package of that name), the service and PostgreSQL share the same
 processors. Write keys are on, every answer waits for a commit with fsync. Each measurement is taken
@@ -10,26 +10,20 @@ several times in turn and the best one counts, so that other programs on the mac
 import argparse
 import base64
 import contextlib
-import os
-import re
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import psycopg
 
+from benchmarks.http_load import Measured, best, free_port, run_wrk, running
 from cdp.database import migrate
 from cdp.postgres import EmbeddedPostgres
 from cdp.write_keys import create_key
 
 HERE = Path(__file__).parent
+SCRIPT = HERE / "events.lua"
 CONNECTIONS = 64
 BATCH_EVENTS = 100
 SERVER = ["--loop", "uvloop", "--http", "httptools", "--ws", "none", "--no-access-log"]
@@ -65,14 +59,6 @@ select
 from generate_series(%s, %s) as number
 """
 FILL_STEP = 250_000
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What wrk saw: requests per second and the 99th percentile of their latency."""
-
-    requests_per_second: float
-    p99_ms: float
 
 
 def main() -> None:
@@ -134,16 +120,15 @@ class Runs:
 
     def best(self, name: str) -> Measured:
         """The fastest round, with the shortest tail of all."""
-        measured = self._measured[name]
-        return Measured(
-            max(run.requests_per_second for run in measured), min(run.p99_ms for run in measured)
-        )
+        return best(self._measured[name])
 
     def _service(self) -> contextlib.AbstractContextManager[str]:
         return serving(["-m", "ingest"], self._database, CDP_INGEST_WORKERS=self._workers)
 
     def _run(self, name: str, url: str, batch_events: int = 0) -> Measured:
-        measured = run_wrk(url, self._seconds, self._load, batch_events)
+        path = "/v1/batch" if batch_events else "/v1/track"
+        load = self._load | {"BATCH": str(batch_events)}
+        measured = run_wrk(f"{url}{path}", SCRIPT, self._seconds, CONNECTIONS, load)
         self._measured.setdefault(name, []).append(measured)
         return measured
 
@@ -173,59 +158,18 @@ def report(runs: Runs, landed: int) -> None:
         print(f"{label:<34}{value:>12,.2f} {unit:<9}{wanted}")
 
 
-@contextlib.contextmanager
-def serving(arguments: list[str], database: str, **environment: str) -> Iterator[str]:
-    """Run a Python program that serves HTTP; yield its address once it answers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    if "uvicorn" in arguments:
-        arguments = [*arguments, "--port", str(port)]
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=HERE if "uvicorn" in arguments else None,
-        env=os.environ | environment | {"DATABASE_URL": database, "CDP_PORT": str(port)},
-        stderr=subprocess.DEVNULL,
+def serving(
+    arguments: list[str], database: str, **environment: str
+) -> contextlib.AbstractContextManager[str]:
+    """Run the service, or one of the applications beside this file; yields its address."""
+    port = free_port()
+    is_beside = "uvicorn" in arguments
+    return running(
+        [*arguments, "--port", str(port)] if is_beside else arguments,
+        port,
+        HERE if is_beside else None,
+        environment | {"DATABASE_URL": database, "CDP_PORT": str(port)},
     )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(url, process)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    """Wait until a service answers anything but 503."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{url}/ready").status_code != 503:
-                return
-        time.sleep(0.1)
-    sys.exit(f"{url} did not start")
-
-
-def run_wrk(url: str, seconds: int, load: dict[str, str], batch_events: int = 0) -> Measured:
-    """Drive a service with one thread of wrk and read its report."""
-    path = "/v1/batch" if batch_events else "/v1/track"
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"]
-    report = subprocess.run(
-        [*command, "-s", str(HERE / "events.lua"), f"{url}{path}"],
-        env=os.environ | load | {"BATCH": str(batch_events)},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    if "Non-2xx" in report or "Socket errors" in report:
-        sys.exit(f"wrk met errors:\n{report}")
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", report)
-    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", report)
-    assert rate, report
-    assert p99, report
-    unit_ms = {"us": 0.001, "ms": 1.0, "s": 1000.0}[p99.group(2)]
-    return Measured(float(rate.group(1)), float(p99.group(1)) * unit_ms)
 
 
 def check_everything_landed(database: str, request_count: float) -> None:

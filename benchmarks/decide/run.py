@@ -1,6 +1,6 @@
 """Speed of decisions between refreshes, as ratios within one run on one machine.
 
-    .venv/bin/python benchmarks/decide/run.py [--profiles 1000000] [--events 5000000]
+    python -m benchmarks.decide.run [--profiles 1000000] [--events 5000000]
         [--pending 100000] [--seconds 8] [--rounds 3]
 
 Two warehouses, one of them a tenth of the other, are filled and refreshed by dbt. Then events land
@@ -15,19 +15,18 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psycopg
 
+from benchmarks.http_load import Measured, best, free_port, run_wrk, running
 from cdp.audience_definitions import seeded_audiences
 from cdp.database import migrate
 from cdp.postgres import EmbeddedPostgres, find_program
@@ -145,14 +144,6 @@ LIVE = r"""
 \set person random(0, :people / {step} - 1) * {step} + {first}
 select * from decide.profile_now(null, 'user-' || :person::int, null, null, null, now());
 """
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What wrk saw: requests per second and the 99th percentile of their latency."""
-
-    requests_per_second: float
-    p99_ms: float
 
 
 @dataclass(frozen=True)
@@ -334,23 +325,9 @@ def pgbench(warehouse: Warehouse, effort: Effort, *scripts: str) -> list[float]:
 def wrk(
     url: str, warehouse: Warehouse, seconds: int, connections: int = CONNECTIONS, **asking: str
 ) -> Measured:
-    """Drive the service with one thread of wrk and read its report."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=30s", "--latency"]
-    report = subprocess.run(
-        [*command, "-s", str(HERE / "requests.lua"), url],
-        env=os.environ | {"PEOPLE": str(warehouse.people)} | asking,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    if "Non-2xx" in report or "Socket errors" in report:
-        sys.exit(f"wrk met errors:\n{report}")
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", report)
-    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", report)
-    assert rate, report
-    assert p99, report
-    unit_ms = {"us": 0.001, "ms": 1.0, "s": 1000.0}[p99.group(2)]
-    return Measured(float(rate.group(1)), float(p99.group(1)) * unit_ms)
+    """Ask about random people of the warehouse, or as `asking` says."""
+    variables = {"PEOPLE": str(warehouse.people)} | asking
+    return run_wrk(url, HERE / "requests.lua", seconds, connections, variables, timeout_seconds=30)
 
 
 def warm_up(url: str, warehouse: Warehouse) -> None:
@@ -359,43 +336,14 @@ def warm_up(url: str, warehouse: Warehouse) -> None:
     wrk(url, warehouse, WARM_UP_SECONDS, ASK="primary_key")
 
 
-def best(rounds: Sequence[Measured]) -> Measured:
-    """The fastest round, with the shortest tail of all."""
-    return Measured(
-        max(run.requests_per_second for run in rounds), min(run.p99_ms for run in rounds)
-    )
-
-
-@contextlib.contextmanager
-def serving(database: str) -> Iterator[str]:
-    """Run the read side; yield its address once it answers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def serving(database: str) -> contextlib.AbstractContextManager[str]:
+    """Run the read side; yields its address once it answers."""
+    port = free_port()
     command = ["-m", "uvicorn", "--factory", "benchmarks.decide.service:create"]
     command += ["--port", str(port), "--loop", "uvloop", "--no-access-log"]
-    process = subprocess.Popen(
-        [sys.executable, *command, "--no-server-header", "--log-level", "error"],
-        cwd=PROJECT_DIR,
-        env=os.environ | {"DATABASE_URL": database, "CDP_RATE_LIMIT_REQUESTS": "0"},
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(url, process)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{url}/ready").status_code == 200:
-                return
-        time.sleep(0.1)
-    sys.exit(f"{url} did not start")
+    command += ["--no-server-header", "--log-level", "error"]
+    variables = {"DATABASE_URL": database, "CDP_RATE_LIMIT_REQUESTS": "0"}
+    return running(command, port, PROJECT_DIR, variables)
 
 
 def say(what: str, figure: float, target: float, *, at_most: bool = False) -> None:
