@@ -3,9 +3,10 @@
 Plain ASGI rather than Starlette's Request and Response, because this code runs for every event.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,6 +43,7 @@ class Collector:
     writer: Writer
     metrics: Metrics
     rate_limit: RateLimit
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def collect(self, scope: Scope, receive: Receive, call: Call) -> Answer:
         """Read, check, store, and only then answer.
@@ -63,7 +65,14 @@ class Collector:
         )
         self.rate_limit.take(source, len(parsed.items) or 1)
         receipt = Receipt(scope["path"], source, received_at)
-        arrival = read(call, parsed, body, receipt, self.rules)
+        if call.is_batch:
+            # One batch per round of the event loop: between two of them the loop feeds PostgreSQL,
+            # which would else run out of rows in the middle of a commit, and takes single events.
+            async with self._turn:
+                await asyncio.sleep(0)
+                arrival = read(call, parsed, body, receipt, self.rules)
+        else:
+            arrival = read(call, parsed, body, receipt, self.rules)
         await self.writer.store(arrival)
         self.metrics.count_events(arrival)
         if call.is_batch and not arrival.is_refused:

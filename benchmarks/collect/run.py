@@ -56,7 +56,7 @@ select
         'type', 'track', 'event', 'Product Viewed', 'messageId', gen_random_uuid(),
         'properties', jsonb_build_object('product_id', 'sku-' || number %% 1000, 'price', 9.99)
     )
-from generate_series(%s, %s) as number
+from generate_series(%s::bigint, %s::bigint) as number
 """
 FILL_STEP = 250_000
 
@@ -74,13 +74,14 @@ def main() -> None:
         server = EmbeddedPostgres(Path(folder))
         server.start()
         try:
-            migrate(server.url())
-            runs = Runs(server.url(), options.seconds, options.workers)
+            with psycopg.connect(server.url(), autocommit=True) as connection:
+                connection.execute("create database filled")
+            for database in (server.url(), server.url("filled")):
+                migrate(database)
+            fill(server.url("filled"), options.landed)
+            runs = Runs(server.url(), server.url("filled"), options.seconds, options.workers)
             for _ in range(options.rounds):
-                runs.measure_empty()
-            fill(server.url(), options.landed)
-            for _ in range(options.rounds):
-                runs.measure_filled()
+                runs.measure()
             report(runs, options.landed)
         finally:
             server.stop()
@@ -89,48 +90,51 @@ def main() -> None:
 class Runs:
     """All measurements, kept as a list per name."""
 
-    def __init__(self, database: str, seconds: int, workers: int) -> None:
+    def __init__(self, database: str, filled: str, seconds: int, workers: int) -> None:
         self._database = database
+        self._filled = filled
         self._seconds = seconds
         self._workers = str(workers)
         self._measured: dict[str, list[Measured]] = {}
-        with psycopg.connect(database) as connection:
-            key = create_key(connection, "benchmark")
-        basic = base64.b64encode(f"{key}:".encode()).decode()
-        self._load = {"AUTHORIZATION": f"Basic {basic}"}
+        self._authorization = {each: authorization(each) for each in (database, filled)}
 
-    def measure_empty(self) -> None:
-        """One round of everything that is measured on an empty table."""
+    def measure(self) -> None:
+        """One round of everything."""
         with serving(["-m", "uvicorn", "constant:app", *SERVER], self._database) as url:
             self._run("constant", url)
         with serving(["-m", "uvicorn", "insert_per_request:app", *SERVER], self._database) as url:
             self._run("insert", url)
         empty(self._database)
-        with self._service() as url:
+        with self._service(self._database) as url:
             measured = self._run("single", url)
             check_everything_landed(self._database, measured.requests_per_second * self._seconds)
             empty(self._database)
             self._run("batch", url, BATCH_EVENTS)
             empty(self._database)
-
-    def measure_filled(self) -> None:
-        """One round of what is measured after many events have landed."""
-        with self._service() as url:
+        with self._service(self._filled) as url:
             self._run("filled", url)
 
     def best(self, name: str) -> Measured:
         """The fastest round, with the shortest tail of all."""
         return best(self._measured[name])
 
-    def _service(self) -> contextlib.AbstractContextManager[str]:
-        return serving(["-m", "ingest"], self._database, CDP_INGEST_WORKERS=self._workers)
+    def _service(self, database: str) -> contextlib.AbstractContextManager[str]:
+        return serving(["-m", "ingest"], database, CDP_INGEST_WORKERS=self._workers)
 
     def _run(self, name: str, url: str, batch_events: int = 0) -> Measured:
         path = "/v1/batch" if batch_events else "/v1/track"
-        load = self._load | {"BATCH": str(batch_events)}
+        database = self._filled if name == "filled" else self._database
+        load = {"AUTHORIZATION": self._authorization[database], "BATCH": str(batch_events)}
         measured = run_wrk(f"{url}{path}", SCRIPT, self._seconds, CONNECTIONS, load)
         self._measured.setdefault(name, []).append(measured)
         return measured
+
+
+def authorization(database: str) -> str:
+    """The header of a source that may write to a database."""
+    with psycopg.connect(database) as connection:
+        key = create_key(connection, "benchmark")
+    return "Basic " + base64.b64encode(f"{key}:".encode()).decode()
 
 
 def report(runs: Runs, landed: int) -> None:
