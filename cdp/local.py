@@ -20,10 +20,11 @@ from starlette.routing import Mount, Route
 import dagster_project.serving.app
 import ingest.app
 from cdp.access_tokens import ACCESS_TOKENS
+from cdp.pauses import keep_imported
 from cdp.service import instance_name
 from cdp.settings import Settings, SettingsError, load_settings
 from ingest.logs import configure_logging
-from ingest.server import keep_imported, serve
+from ingest.server import serve
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

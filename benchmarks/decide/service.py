@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.responses import Response
 
+from cdp.pauses import keep_imported
 from cdp.settings import load_settings
 from dagster_project.serving.app import create_app
 from dagster_project.serving.database import Database
@@ -33,4 +34,5 @@ def create() -> FastAPI:
     async def by_primary_key(user_id: str) -> Response:
         return json_response(await database.row(READ, [user_id]))
 
+    keep_imported()
     return app

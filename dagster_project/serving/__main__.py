@@ -5,6 +5,7 @@ import sys
 import uvicorn
 
 from cdp.access_tokens import ACCESS_TOKENS
+from cdp.pauses import keep_imported
 from cdp.settings import SettingsError, load_settings
 from dagster_project.serving.app import create_app
 
@@ -17,8 +18,10 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    app = create_app(settings)
+    keep_imported()
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",

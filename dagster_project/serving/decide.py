@@ -95,7 +95,7 @@ class Decider:
             experience=given.experience,
             rule_key=held.rule_key,
             audience_keys=found["audience_keys"],
-            context=context,
+            context=msgspec.Raw(context.encode()),
             is_holdout=is_holdout,
             rule_version=book.version,
             decided_at=datetime.now(UTC),

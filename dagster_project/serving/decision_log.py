@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
 from uuid import UUID
 
+import msgspec
 import psycopg
 
 from dagster_project.serving.background import end
@@ -16,32 +16,35 @@ from dagster_project.serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
 GROUP_ROWS = 500
+GATHER_SECONDS = 0.05  # a commit each for a handful of decisions would cost more than deciding
 PAUSE_SECONDS = 1.0
 
 # Again after a commit whose answer was lost, it changes nothing.
 INSERT = """
-insert into decide.decisions (
-    decision_id, profile_id, experience, rule_key, audience_keys, context, is_holdout, rule_version,
-    decided_at, campaign, is_degraded
-) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+insert into decide.decisions ({columns})
+select {columns}
+from jsonb_populate_recordset(null::decide.decisions, %s::jsonb)
 on conflict (decision_id) do nothing
 """
 
 
-class Decision(NamedTuple):
-    """A row of decide.decisions. `context` is JSON text."""
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """A row of decide.decisions."""
 
     decision_id: UUID
     profile_id: str | None
     experience: str
     rule_key: str
     audience_keys: Sequence[str]
-    context: str
+    context: msgspec.Raw
     is_holdout: bool
     rule_version: str
     decided_at: datetime
     campaign: str
     is_degraded: bool
+
+
+INSERT_GROUP = INSERT.format(columns=", ".join(Decision.__struct_fields__)).encode()
 
 
 class DecisionLog:
@@ -85,6 +88,7 @@ class DecisionLog:
         try:
             while True:
                 group = [await self._waiting.get()]
+                await asyncio.sleep(GATHER_SECONDS)
                 group += self._take(GROUP_ROWS - 1)
                 while not await self._is_written(group):
                     await asyncio.sleep(PAUSE_SECONDS)
@@ -105,12 +109,8 @@ class DecisionLog:
         return True
 
     async def _write(self, group: list[Decision]) -> None:
-        async with (
-            self._database.connection() as connection,
-            connection.transaction(),
-            connection.cursor() as cursor,
-        ):
-            await cursor.executemany(INSERT, group)
+        async with self._database.connection() as connection:
+            await connection.execute(INSERT_GROUP, [msgspec.json.encode(group).decode()])
 
     def _take(self, most: int = GROUP_ROWS) -> list[Decision]:
         count = min(most, self._waiting.qsize())

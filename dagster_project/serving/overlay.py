@@ -14,23 +14,20 @@ from cdp.audience_rules import (
     text_literal,
 )
 
-AS_OF = "(select instant.as_of from instant)"
+AS_OF = "$6::timestamptz"
 EVENTS = "person_events"
 COLUMNS = ("profile_id", *profile_attribute_kinds())
 
 # One row when the person is known. $1 to $5 are the identifiers, $6 is the instant, $7 says whether
 # to look at what is pending.
-PERSON = """
-instant as (select $6::timestamptz as as_of),
-
+PERSON = f"""
 person as materialized (
     select now.*
-    from instant
-    cross join lateral decide.profile_now(
-        $1::uuid, $2::text, $3::text, $4::text, $5::text, instant.as_of, $7::boolean
+    from decide.profile_now(
+        $1::uuid, $2::text, $3::text, $4::text, $5::text, {AS_OF}, $7::boolean
     ) as now
 ),
-"""
+"""  # noqa: S608 - constants
 # Always one row: of nulls when nobody is known.
 PROFILES = """
 profiles as materialized (
@@ -89,7 +86,7 @@ KEPT = """
 
 
 def person_ctes() -> str:
-    """CTEs `instant`, `person` and `profiles`."""
+    """CTEs `person` and `profiles`."""
     columns = ", ".join(f"(person.profile).{name}" for name in COLUMNS)
     return PERSON + PROFILES.format(columns=columns)
 

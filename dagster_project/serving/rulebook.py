@@ -74,7 +74,7 @@ answers as (
         profiles.profile_id::text as profile_id,
         jsonb_build_object({shown}) as profile,
         membership.audience_keys,
-        instant.as_of,
+        {as_of} as as_of,
         (select watermark.as_of from decide.watermark) as batch_as_of,
         coalesce((select person.is_degraded from person), not $7::boolean) as is_degraded,
         array[{predicates}]::boolean[] as holds,
@@ -85,7 +85,6 @@ answers as (
         request.number
     from profiles
     cross join request
-    cross join instant
     cross join membership
     {joins}
 )
@@ -130,11 +129,10 @@ answers as (
                     audiences.audience_id = members.audience_id
                     and members.profile_id = profiles.profile_id
         ) as audiences,
-        instant.as_of,
+        {as_of} as as_of,
         {stored_at} as stored_at
     from profiles
     cross join membership
-    cross join instant
     where profiles.profile_id is not null
 )
 
@@ -275,6 +273,7 @@ def _decision_statement(
     ctes, joins = behaviour([*audiences, *rules, *campaigns])
     return DECISION.format(
         person=person_ctes(),
+        as_of=AS_OF,
         behaviour=ctes,
         membership=membership_cte(audiences, kept_keys, joins),
         shown=", ".join(f"'{name}', profiles.{name}" for name in SHOWN),
@@ -291,6 +290,7 @@ def _profile_statement(audiences: Sequence[CompiledAudience], kept_keys: Sequenc
     ctes, joins = behaviour(audiences)
     return PROFILE.format(
         person=person_ctes(),
+        as_of=AS_OF,
         behaviour=ctes,
         membership=membership_cte(audiences, kept_keys, joins),
         columns=", ".join(f"profiles.{name}" for name in COLUMNS),
