@@ -1,7 +1,7 @@
 """The read side's connections: prepared statements, and what happens while dbt replaces tables."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -23,6 +23,8 @@ REPLACED = (
     errors.FeatureNotSupported,
 )
 WAIT_SECONDS = 2.0
+# Planning what the function runs takes longer than many decisions: not while somebody waits.
+WARM_UP = "select from decide.profile_now(null, '', null, null, null, now())"
 Row = dict[str, Any]
 
 
@@ -35,7 +37,7 @@ class Database:
         self._timeout_ms = settings.serving_timeout_ms
         self._pool = AsyncConnectionPool(
             database_url(settings, "serving"),
-            min_size=min(2, settings.serving_connections),
+            min_size=settings.serving_connections,
             max_size=settings.serving_connections,
             timeout=WAIT_SECONDS,
             kwargs={"autocommit": True},
@@ -79,6 +81,8 @@ class Database:
             f"set statement_timeout = {self._timeout_ms}; set plan_cache_mode = force_generic_plan;"
             " set jit = off; set time zone 'UTC'"
         )
+        with suppress(psycopg.ProgrammingError, errors.QueryCanceled):  # nothing is built yet
+            await connection.execute(WARM_UP)
 
     async def _rows(self, query: str, parameters: Sequence[Any]) -> list[Row]:
         async with self._pool.connection() as connection:

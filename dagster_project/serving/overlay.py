@@ -20,14 +20,14 @@ COLUMNS = ("profile_id", *profile_attribute_kinds())
 
 # One row when the person is known. $1 to $5 are the identifiers, $6 is the instant, $7 says whether
 # to look at what is pending.
-PERSON = f"""
+PERSON = """
 person as materialized (
-    select now.*
+    select {columns}
     from decide.profile_now(
-        $1::uuid, $2::text, $3::text, $4::text, $5::text, {AS_OF}, $7::boolean
+        $1::uuid, $2::text, $3::text, $4::text, $5::text, {as_of}, $7::boolean
     ) as now
 ),
-"""  # noqa: S608 - constants
+"""
 # Always one row: of nulls when nobody is known.
 PROFILES = """
 profiles as materialized (
@@ -85,10 +85,12 @@ KEPT = """
                 )"""
 
 
-def person_ctes() -> str:
-    """CTEs `person` and `profiles`."""
+def person_ctes(*, with_nodes: bool = False) -> str:
+    """CTEs `person` and `profiles`. The nodes hold each pending event again: only where needed."""
+    asked = ["profile", "is_degraded", "anchor_ids", "pending", *(["nodes"] if with_nodes else [])]
+    person = PERSON.format(columns=", ".join(f"now.{name}" for name in asked), as_of=AS_OF)
     columns = ", ".join(f"(person.profile).{name}" for name in COLUMNS)
-    return PERSON + PROFILES.format(columns=columns)
+    return person + PROFILES.format(columns=columns)
 
 
 def events_cte(columns: Sequence[str], condition: str = "") -> str:

@@ -289,7 +289,7 @@ def _decision_statement(
 def _profile_statement(audiences: Sequence[CompiledAudience], kept_keys: Sequence[str]) -> str:
     ctes, joins = behaviour(audiences)
     return PROFILE.format(
-        person=person_ctes(),
+        person=person_ctes(with_nodes=True),
         as_of=AS_OF,
         behaviour=ctes,
         membership=membership_cte(audiences, kept_keys, joins),

@@ -12,7 +12,8 @@
     post_hook="{{ refresh_statistics() }}",
 ) }}
 {%- set window = run_window() %}
-{#- What the last complete run left is right: only what changed since then is looked at. #}
+{#- What the last complete run left is right: only what changed since then is looked at, and what this
+    run wrote, should both be dated alike. #}
 {%- set since = window.published_as_of
     if is_incremental() and window.from_xid > 0 and window.published_as_of
     and window.as_of >= window.published_as_of %}
@@ -22,7 +23,9 @@ with
         audience_id,
         profile_id
     from {{ ref('audience_changes') }}
-    where changed_at >= {{ timestamp_literal(since.isoformat()) }}
+    where
+        changed_at > {{ timestamp_literal(since.isoformat()) }}
+        or changed_at = {{ timestamp_literal(window.as_of.isoformat()) }}
 ),
 {% endif %}
 last_changes as (

@@ -9,6 +9,8 @@
     ref('int_audiences__planned'), ref('int_audiences__compiled'), is_whole=false
 ) %}
 {%- set members = load_relation(this.incorporate(path={'identifier': 'audience_members'})) %}
+{#- Any other run has touched the profiles that it takes away. #}
+{%- set is_whole_run = window.from_xid == 0 %}
 {%- set horizons = [] %}
 {%- for audience in standing %}
     {%- for horizon in audience.horizons %}
@@ -30,23 +32,25 @@ with moved_by_time as (
 ) }}
 ),
 
-gone as (
+{% if is_whole_run %}gone as (
     select members.profile_id
     from {{ members }} as members
     left join {{ ref('profiles') }} as profiles on members.profile_id = profiles.profile_id
     where profiles.profile_id is null
 ),
 
-reconsidered as (
+{% endif %}reconsidered as (
     select profile_id
     from {{ ref('int_profiles__touched') }}
     where touched_in > {{ window.published_xid }}
     union distinct
     select profile_id
     from moved_by_time
+    {%- if is_whole_run %}
     union distinct
     select profile_id
     from gone
+    {%- endif %}
 )
 
 select profile_id
