@@ -73,7 +73,7 @@ copy (
     from segment.audience_members
     inner join unify.profiles on profiles.profile_id = audience_members.profile_id
     where audience_members.audience_id = {audience_id}
-    order by audience_members.profile_id
+    {order}
 ) to stdout with (format csv, header)
 """)
 CHANGES = sql.SQL("""
@@ -158,11 +158,18 @@ class CsvFiles:
                 self._files.remove(name)
 
 
-def members_statement(audience_id: int, columns: Sequence[Column] = DEFAULT_FORMAT) -> sql.Composed:
-    """The `copy` of an audience's members that gives the file, header included."""
+def members_statement(
+    audience_id: int, columns: Sequence[Column] = DEFAULT_FORMAT, *, in_order: bool = True
+) -> sql.Composed:
+    """The `copy` of an audience's members that gives the file, header included.
+
+    In order, the same members give the same file. Measured: that takes twice the time.
+    """
+    order = "order by audience_members.profile_id" if in_order else ""
     return MEMBERS.format(
         columns=_select((column, column.expression) for column in columns),
         audience_id=sql.Literal(audience_id),
+        order=sql.SQL(order),
     )
 
 
