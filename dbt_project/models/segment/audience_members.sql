@@ -12,8 +12,8 @@
     post_hook="{{ refresh_statistics() }}",
 ) }}
 {%- set window = run_window() %}
-{#- What the last complete run left is right: only what changed since then is looked at, and what this
-    run wrote, should both be dated alike. #}
+{#- What the last complete run left is right: only what changed since then is looked at, and what
+    this run wrote, should both be dated alike. #}
 {%- set since = window.published_as_of
     if is_incremental() and window.from_xid > 0 and window.published_as_of
     and window.as_of >= window.published_as_of %}
