@@ -14,6 +14,7 @@ from cdp.settings import Settings
 from dagster_project.landed import oldest_waiting
 
 TIMEOUT_SECONDS = 10
+TOLD_TAG = "cdp/told"  # of a failed run: "no", or "later" once the receiver has taken it
 NOBODY_IS_TOLD = dg.SkipReason("CDP_ALERT_WEBHOOK_URL is not set: nobody is told.")
 # A run that could not deliver everything succeeds, because the rest is tried again by itself.
 TROUBLED = """
@@ -50,22 +51,36 @@ def failed_runs(
 ) -> dg.SkipReason | None:
     """Posts every failed run to CDP_ALERT_WEBHOOK_URL as JSON; `text` is what Slack shows.
 
-    A receiver that does not answer with success fails the tick, which the UI shows.
+    A receiver that does not answer with success fails the tick, which the UI shows, and the run is
+    left to `untold_runs`, because Dagster evaluates a failure once.
     """
     if settings.alert_webhook_url is None:
         return NOBODY_IS_TOLD
     run = context.dagster_run
-    reason = "\n".join(_reasons(context)) or context.failure_event.message or "no reason given"
-    _post(
-        settings.alert_webhook_url,
-        {
-            "text": f"{run.job_name} failed (run {run.run_id[:8]}):\n{reason}",
-            "job": run.job_name,
-            "run_id": run.run_id,
-            "reason": reason,
-        },
-    )
+    try:
+        _post_failure(settings.alert_webhook_url, context.instance, run)
+    except httpx.HTTPError:
+        context.instance.add_run_tags(run.run_id, {TOLD_TAG: "no"})
+        raise
     return None
+
+
+@dg.sensor(
+    description="Posts the failed runs that the receiver of alerts did not take at first.",
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def untold_runs(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
+) -> dg.SkipReason:
+    """Posts what `failed_runs` could not, the oldest first, until the receiver takes it."""
+    if settings.alert_webhook_url is None:
+        return NOBODY_IS_TOLD
+    untold = context.instance.get_runs(dg.RunsFilter(tags={TOLD_TAG: "no"}), ascending=True)
+    for run in untold:
+        _post_failure(settings.alert_webhook_url, context.instance, run)
+        context.instance.add_run_tags(run.run_id, {TOLD_TAG: "later"})
+    return dg.SkipReason(f"{len(untold)} failed runs were told late.")
 
 
 @dg.sensor(
@@ -131,16 +146,26 @@ def dead_destinations(
     )
 
 
+def _post_failure(url: str, instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    reason = "\n".join(_reasons(instance, run.run_id)) or "no reason given"
+    text = f"{run.job_name} failed (run {run.run_id[:8]}):\n{reason}"
+    _post(url, {"text": text, "job": run.job_name, "run_id": run.run_id, "reason": reason})
+
+
 def _post(url: str, alert: dict[str, Any]) -> None:
     httpx.post(url, json=alert, timeout=TIMEOUT_SECONDS).raise_for_status()
 
 
-def _reasons(context: dg.RunFailureSensorContext) -> list[str]:
+def _reasons(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """What the failed steps say; where none has failed, what the end of the run says."""
     reasons = []
-    for event in context.get_step_failure_events():
-        data = event.step_failure_data
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        data = entry.get_dagster_event().step_failure_data
         if data.user_failure_data is not None and data.user_failure_data.description:
             reasons.append(data.user_failure_data.description)
         elif data.error is not None:
             reasons.append((data.error.cause or data.error).message.strip())
-    return reasons
+    if reasons:
+        return reasons
+    ends = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    return [message for entry in ends if (message := entry.get_dagster_event().message)]

@@ -14,7 +14,7 @@ import pytest
 from dagster._core.definitions.run_status_sensor_definition import RunStatusSensorCursor
 
 from cdp.settings import Settings
-from dagster_project.defs.alerts import dead_destinations, failed_runs, late_batch
+from dagster_project.defs.alerts import dead_destinations, failed_runs, late_batch, untold_runs
 from dagster_project.defs.maintenance import replay_rejected, retention
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -179,12 +179,23 @@ def test_every_job_is_watched_whatever_started_it(receiver: Receiver) -> None:
     ]
 
 
-def test_a_receiver_that_refuses_fails_the_tick(
+def test_what_a_receiver_refuses_fails_the_tick_and_is_posted_later(
     failure: dg.RunFailureSensorContext, receiver: Receiver
 ) -> None:
+    settings = Settings(alert_webhook_url=receiver.url)
     receiver.status = 500
     with pytest.raises(Exception, match="500"):
-        failed_runs(failure, settings=Settings(alert_webhook_url=receiver.url))
+        failed_runs(failure, settings=settings)
+    with dg.build_sensor_context(instance=failure.instance) as context:
+        with pytest.raises(Exception, match="500"):
+            untold_runs(context, settings=settings)
+        receiver.received.clear()
+        receiver.status = 200
+        untold_runs(context, settings=settings)
+        untold_runs(context, settings=settings)
+    [alert] = receiver.received
+    assert alert["run_id"] == failure.dagster_run.run_id
+    assert alert["reason"] == "model unify.profiles: division by zero"
 
 
 def test_a_batch_that_is_late_is_told_once(database: str, receiver: Receiver) -> None:
