@@ -56,6 +56,8 @@ select distinct '{restored}'::xid8, received_on
 from restored
 on conflict do nothing
 """
+# They tell when transactions of the other cluster began.
+FORGET_TRANSACTIONS = "delete from raw.landing_transactions where {foreign}"
 # Runs are numbered by transaction ids, too. Those of before keep their order and come before ours.
 REBASE_CHANGES = """
 update unify.profile_changes
@@ -81,6 +83,7 @@ def rebase_restored(url: str) -> int:
         for table in ("landings", "rejected_events"):
             connection.execute(REBASE_OTHERS.format(table=table, **parts).encode())
         connection.execute(REBASE_LATE.format(**parts).encode())
+        connection.execute(FORGET_TRANSACTIONS.format(**parts).encode())
         if _exists(connection, "unify.profile_changes"):
             connection.execute(REBASE_CHANGES)
         if _exists(connection, "unify.int_identifiers__resolved"):

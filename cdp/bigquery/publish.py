@@ -37,6 +37,8 @@ order by indnkeyatts, indexrelid
 limit 1
 """
 
+FORGET_LANDINGS = "select raw.forget_landings(to_xid::text::xid8) from decide.watermark"
+
 
 @dataclass(frozen=True)
 class PublishedTable:
@@ -88,6 +90,7 @@ def publish(
         for number, table in enumerate(tables, start=1):
             published[table] = _publish(client, connection, settings, table)
             on_table(f"{table.stage}.{table.name}", number, len(tables))
+        connection.execute(FORGET_LANDINGS)
     return published
 
 

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -97,6 +97,36 @@ async def test_an_event_counts_whenever_it_was_received(database: str) -> None:
         received_at = datetime.now(UTC) - timedelta(hours=49)
         landed(database, order("ben", 10, 20) | {"receivedAt": received_at.isoformat()})
         assert (await decide(client, user_id="ben"))["profile"]["total_orders"] == 2 + len(hours)
+
+
+async def test_readers_look_back_to_where_the_last_transaction_that_was_read_began(
+    database: str,
+) -> None:
+    """A transaction that a refresh has not read wrote after that, however long it stays open."""
+    long_ago = datetime.now(UTC) - timedelta(days=3)
+    with psycopg.connect(database) as left_open, psycopg.connect(database) as others:
+        land(left_open, [order("ben", 10, 1) | {"receivedAt": datetime.now(UTC).isoformat()}])
+        others.execute("update raw.landing_transactions set began_at = %s", [long_ago])
+        others.commit()
+        refresh(database)
+        assert bound_and_noted(database) == ((long_ago - timedelta(hours=1)).date(), 1)
+        async with serving(database) as client:
+            assert (await decide(client, user_id="ben"))["profile"]["total_orders"] == 1
+            left_open.commit()
+            assert (await decide(client, user_id="ben"))["profile"]["total_orders"] == 2
+    refresh(database)
+    assert bound_and_noted(database) == ((datetime.now(UTC) - timedelta(hours=1)).date(), 1)
+
+
+def bound_and_noted(database: str) -> tuple[date, int]:
+    """The day from which on readers look, and how many transactions are noted."""
+    with psycopg.connect(database) as connection:
+        row = connection.execute(
+            "select (pending_from at time zone 'UTC')::date,"
+            " (select count(*) from raw.landing_transactions) from decide.watermark"
+        ).fetchone()
+    assert row
+    return row[0], row[1]
 
 
 async def test_a_login_joins_two_people_at_once_and_old_ids_lead_to_the_one(database: str) -> None:

@@ -18,7 +18,7 @@ begin
     while not start.is_over_limit and cardinality(front) > 0 loop
         reached := '{}';
         for neighbour in
-            select distinct
+            select
                 reach.kind,
                 reach.value,
                 decide.key_of(reach.kind, reach.value) as identifier_key
@@ -38,7 +38,7 @@ begin
                 ) as known
                 inner join decide.identifiers as others on known.far_key = others.identifier_key
                 where others.is_linking
-                union all
+                union
                 select
                     carried.kind,
                     carried.value
@@ -47,7 +47,7 @@ begin
                 cross join lateral {{ carried_values('pending') }} as carried (kind, value)
                 where {{ carries('pending', 'near.identifier_type', 'near.identifier_value') }}
                 {%- for aliased in aliased_identifiers() %}
-                union all
+                union
                 select
                     '{{ aliased.type }}' as kind,
                     pending.{{ aliased.column }} as value
@@ -56,7 +56,7 @@ begin
                 where
                     near.identifier_type = 'user_id'
                     and pending.user_id = near.identifier_value
-                union all
+                union
                 select
                     'user_id' as kind,
                     pending.user_id as value
@@ -220,16 +220,13 @@ begin
             cross join lateral unnest(node.pending) as pending
             where
                 case
-                    when pending.user_id is not null and decide.key_of('user_id', pending.user_id) = any(keys)
-                        then true
+                    when pending.user_id in ({{ values_of('user_id') }}) then true
                     when pending.user_id is not null and not decide.is_blocked('user_id', pending.user_id)
                         then false
                     else
                         {%- for identifier in weaker %}
-                        coalesce(
-                            decide.key_of('{{ identifier.type }}', pending.{{ identifier.column }}) = any(keys),
-                            false
-                        ){{ " or" if not loop.last }}
+                        coalesce(pending.{{ identifier.column }} in ({{ values_of(identifier.type) }}), false)
+                        {{- " or" if not loop.last }}
                         {%- endfor %}
                 end
         ) as owned;
@@ -281,6 +278,13 @@ begin
     return facts;
 end $$
 {% endmacro %}
+
+
+{# The values of those of `nodes` that are of a type. A person may have thousands of pending events and
+   of identifiers: looked up by value, neither is hashed for the other. #}
+{% macro values_of(type) -%}
+    select node.identifier_value from unnest(nodes) as node where node.identifier_type = '{{ type }}'
+{%- endmacro %}
 
 
 {# Whether one node owns what both could: one that links before one over its limit, then by trust. #}

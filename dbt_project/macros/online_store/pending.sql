@@ -132,18 +132,22 @@ begin
     if user_limit is null or node.is_over_limit or node.pending is null or kind = 'user_id' then
         return node;
     end if;
-    select count(distinct pending.user_id) into new_user_count
-    from unnest(node.pending) as pending
+    with users as materialized (
+        select distinct pending.user_id
+        from unnest(node.pending) as pending
+        where pending.user_id is not null and {{ carries('pending', 'kind', 'wanted') }}
+    )
+
+    select count(*) into new_user_count
+    from users
     where
-        pending.user_id is not null
-        and {{ carries('pending', 'kind', 'wanted') }}
-        and not decide.is_blocked('user_id', pending.user_id)
+        not decide.is_blocked('user_id', users.user_id)
         and not exists (
             select
             from decide.links
             where
-                links.node_a = least(node.identifier_key, decide.key_of('user_id', pending.user_id))
-                and links.node_b = greatest(node.identifier_key, decide.key_of('user_id', pending.user_id))
+                links.node_a = least(node.identifier_key, decide.key_of('user_id', users.user_id))
+                and links.node_b = greatest(node.identifier_key, decide.key_of('user_id', users.user_id))
                 and links.kind = 'carried'
         );
     node.is_over_limit := coalesce(known.user_count, 0) + new_user_count > user_limit;

@@ -64,12 +64,12 @@ begin
         select
             known.root_key,
             watermark.to_xid::text::xid8 as from_xid,
+            watermark.pending_from,
             profiles as profile,
             (
                 select landed.xid
-                from raw.events as landed
-                where {{ received_lately('landed') }}
-                order by landed.xid desc, landed.seq desc
+                from raw.landing_transactions as landed
+                order by landed.xid desc
                 limit 1
             ) >= watermark.to_xid::text::xid8 as is_anything_pending
         into stored
@@ -79,18 +79,23 @@ begin
         inner join decide.profiles on known.profile_id = profiles.profile_id
         where
             known.is_linking
-            and {{ day_of('watermark.as_of') }} = {{ day_of('profile_now.as_of') }}
-            and watermark.pending_from >= {{ timestamp_literal(pending_from()) }}
-            and not exists (
-                select
-                from raw.late_landings as late
-                where late.xid >= watermark.to_xid::text::xid8
-            );
+            and {{ day_of('watermark.as_of') }} = {{ day_of('profile_now.as_of') }};
         if found then
             if not stored.is_anything_pending then
                 path := 'batch';
-            elsif {{ nothing_is_pending('stored.root_key', 'stored.from_xid', received_lately) }} then
-                path := 'batch';
+            elsif
+                stored.pending_from >= {{ timestamp_literal(pending_from()) }}
+                and not exists (
+                    select
+                    from raw.late_landings as late
+                    where late.xid >= stored.from_xid
+                )
+            then
+                if {{ nothing_is_pending('stored.root_key', 'stored.from_xid', received_lately) }} then
+                    path := 'batch';
+                else
+                    busy_root := stored.root_key;
+                end if;
             end if;
             if path = 'batch' then
                 profile := stored.profile;
@@ -98,7 +103,6 @@ begin
                 return next;
                 return;
             end if;
-            busy_root := stored.root_key;
         end if;
     end if;
 

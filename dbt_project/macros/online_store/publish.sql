@@ -30,7 +30,7 @@
         {%- if is_full %}{% do run_query('analyze ' ~ online_relation(table.name)) %}{% endif -%}
     {%- endfor %}
     {% do publish_functions() %}
-    {% do run_query('delete from raw.late_landings where xid < ' ~ landing_xid(window.to_xid)) %}
+    {% do run_query("select raw.forget_landings('" ~ window.to_xid ~ "')") %}
     {% do run_query('delete from ' ~ target_relation) %}
     {% call statement('main') -%}
         insert into {{ target_relation }} ({{ columns | map(attribute='name') | join(', ') }})

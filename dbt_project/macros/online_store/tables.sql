@@ -196,8 +196,27 @@
 {% endmacro %}
 
 
-{# No row that is pending after this run was received before it, but for those in raw.late_landings:
-   what lands an hour after its receipt is noted there, and no transaction is open for a day. #}
+{# The day from which on rows that are pending after this run were received, but for those in
+   raw.late_landings, where an event is noted that lands more than an hour from its receipt. #}
 {% macro pending_from() %}
-    {{ return((run_started_at - modules.datetime.timedelta(days=1)).strftime('%Y-%m-%d') ~ 'T00:00:00Z') }}
+    {{ return(adapter.dispatch('pending_from')()) }}
+{% endmacro %}
+
+{# A transaction that this run has not read has a higher id than all it has read, so it wrote after any
+   of these had begun. #}
+{% macro postgres__pending_from() %}
+    {%- set read -%}
+        select to_char(max(began_at) at time zone 'UTC' - interval '1 hour', 'YYYY-MM-DD')
+        from raw.landing_transactions
+        where xid < '{{ run_window().to_xid }}'
+    {%- endset -%}
+    {{ return((execute and run_query(read).rows[0][0] or the_day_before()) ~ 'T00:00:00Z') }}
+{% endmacro %}
+
+{% macro bigquery__pending_from() %}
+    {{ return(the_day_before() ~ 'T00:00:00Z') }}
+{% endmacro %}
+
+{% macro the_day_before() %}
+    {{ return((run_started_at - modules.datetime.timedelta(days=1)).strftime('%Y-%m-%d')) }}
 {% endmacro %}
