@@ -303,12 +303,15 @@ async def test_each_event_counts_exactly_once_while_a_refresh_runs_or_is_killed(
                     await asyncio.to_thread(until, lambda: publishing(owner))
                     before = asked
                     await asyncio.to_thread(until, lambda: asked > before + 4)
+                    assert published_of(owner, "dot", "eve") == 0
                     owner.execute(
                         "select pg_terminate_backend(pid) from pg_locks"
                         " where not granted and relation = 'decide.rates'::regclass"
                     )
                     assert not await killed
+                    assert published_of(owner, "dot", "eve") == 0
                 assert await asyncio.to_thread(refresh, database)
+                assert published_of(owner, "dot", "eve") == 2
                 before = asked
                 await asyncio.to_thread(until, lambda: asked > before + 4)
             finally:
@@ -333,6 +336,15 @@ def publishing(owner: psycopg.Connection[Any]) -> bool:
         "select count(*) from pg_locks where not granted and relation = 'decide.rates'::regclass"
     ).fetchone()
     return row is not None and row[0] > 0
+
+
+def published_of(owner: psycopg.Connection[Any], *user_ids: str) -> int:
+    """How many of these users the online store knows; refreshes end with the table of rates."""
+    row = owner.execute(
+        "select count(*) from decide.identifiers where identifier_value = any(%s)", [list(user_ids)]
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def until(condition: Callable[[], bool]) -> None:

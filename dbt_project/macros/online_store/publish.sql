@@ -19,7 +19,9 @@
             {% do is_new.append(table.name) %}
         {%- endif -%}
     {%- endfor %}
+    {# The driver does not see this commit and would go on without a transaction: begin says so. #}
     {% do run_query('commit') %}
+    {% do run_query('begin') %}
 
     {%- for table in online_tables(window) -%}
         {%- set is_full = window.from_xid == 0 or table.name in is_new -%}
