@@ -1,5 +1,7 @@
 """Where dbt computes: the variables that `dbt_project/profiles.yml` reads for the chosen engine."""
 
+import os
+
 from cdp.database import database_url, dbt_environment
 from cdp.settings import Settings
 
@@ -17,4 +19,5 @@ def dbt_variables(settings: Settings) -> dict[str, str]:
 
 def postgres_variables(settings: Settings) -> dict[str, str]:
     """For PostgreSQL, whatever the engine."""
-    return dbt_environment(database_url(settings))
+    threads = settings.dbt_threads or min(os.cpu_count() or 1, 4)
+    return dbt_environment(database_url(settings)) | {"CDP_DBT_THREADS": str(threads)}

@@ -92,6 +92,12 @@ class Settings(BaseSettings):
         default=None, description="Folder of the audience CSV files. Default: exports/ in CDP_HOME."
     )
 
+    dbt_threads: int | None = Field(
+        default=None,
+        ge=1,
+        description="Models that dbt builds at a time. Default: one per processor, at most 4.",
+    )
+
     # The warehouse that computes. Names without CDP_ are those that Google's tools and hosts use.
     engine: Literal["postgres", "bigquery"] = Field(
         default="postgres",

@@ -13,7 +13,8 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from cdp.database import database_url, dbt_environment
+from cdp.database import database_url
+from cdp.engine import postgres_variables
 from cdp.settings import Settings
 from dagster_project.dbt_process import stream_dbt
 from dagster_project.stages import STAGES
@@ -140,7 +141,7 @@ def _build(settings: Settings, project_dir: Path, as_of: str, log: Callable[[str
         project_dir=project_dir,
         # Of its own: other variables would make the refresh parse everything again.
         target_dir=settings.home / "dbt" / "verify",
-        environment=dbt_environment(database_url(settings)),
+        environment=postgres_variables(settings),
     ):
         log(f"{result.name}: {result.status} in {result.seconds:.1f} s")
         if result.failed:

@@ -89,6 +89,7 @@ def dbt_variables(settings: Settings) -> dict[str, str]:
     """The variables that `dbt_project/profiles.yml` reads to build on BigQuery."""
     variables = {
         "CDP_ENGINE": "bigquery",
+        "CDP_DBT_THREADS": str(settings.dbt_threads or 4),
         "BIGQUERY_PROJECT_ID": settings.bigquery_project_id or "",
         "BIGQUERY_DATASET": settings.bigquery_dataset,
         "BIGQUERY_LOCATION": settings.bigquery_location,

@@ -9,7 +9,8 @@ import dagster as dg
 import psycopg
 
 from cdp.audience_definitions import defined_audiences
-from cdp.database import database_url, dbt_environment
+from cdp.database import database_url
+from cdp.engine import postgres_variables
 from cdp.errors import UserError
 from cdp.settings import Settings
 from dagster_project.audience_reports import AUDIENCE, PARTITIONS, described
@@ -72,7 +73,7 @@ def _build_segment(context: dg.AssetExecutionContext, settings: Settings, url: s
             ARGUMENTS,
             project_dir=DBT_PROJECT_DIR,
             target_dir=settings.home / "dbt",
-            environment=dbt_environment(url),
+            environment=postgres_variables(settings),
         )
         with contextlib.closing(stream):
             for result in stream:

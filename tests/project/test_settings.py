@@ -4,8 +4,12 @@ import ast
 from pathlib import Path
 
 import pytest
+from dbt.cli.main import dbtRunner
+from dbt_common.events.base_types import EventMsg
 
-from cdp.settings import PROJECT_DIR, Settings, SettingsError, load_settings
+from cdp.engine import dbt_variables
+from cdp.settings import PROJECT_DIR, Settings, SettingsError, environment_set, load_settings
+from tests.warehouse import parsed_manifest
 
 PACKAGES = ("cdp", "ingest", "dagster_project")
 
@@ -99,3 +103,20 @@ def _reads_environment(path: Path) -> bool:
             case ast.Attribute(attr="get", value=ast.Attribute(attr="environ")):
                 return True
     return False
+
+
+def test_dbt_builds_as_many_models_at_a_time_as_is_set(database: str) -> None:
+    told = []
+
+    def listen(event: EventMsg) -> None:
+        if event.info.name == "ConcurrencyLine":
+            told.append(event.data.num_threads)
+
+    with environment_set(dbt_variables(Settings(database_url=database, dbt_threads=3))):
+        build_small = ["--quiet", "--no-write-json", "seed", "--select", "identifier_types"]
+        project = str(PROJECT_DIR / "dbt_project")
+        manifest = parsed_manifest().deepcopy()  # type: ignore[no-untyped-call]
+        dbtRunner(manifest=manifest, callbacks=[listen]).invoke(
+            [*build_small, "--project-dir", project, "--profiles-dir", project]
+        )
+    assert told == [3]

@@ -1,4 +1,4 @@
-{# The function that readers call. #}
+{# The function that readers call, and what it calls once something has landed. #}
 
 {#
     One row: the profile of whoever the strongest of these identifiers names, as a full refresh at as_of
@@ -9,9 +9,60 @@
         anchor_ids   null on the path batch, where the store's anchors of the profile are meant
         pending      the person's events that are not in the store yet
         nodes        identifiers; null on the path batch, where the store's are meant
+
+    A caller's statement takes this function into its own plan: no `security definer` and no `set`, which
+    would forbid that. While nothing has landed since the refresh no other function is called.
 #}
 {% macro profile_now_sql() %}
 create or replace function decide.profile_now(
+    {{ profile_now_parameters() }}
+) returns {{ profile_now_columns() }}
+language sql stable rows 1 as $$
+with stored as materialized (
+    select profiles as profile
+    from decide.watermark
+    inner join decide.identifiers as known
+        on
+            known.identifier_key = case
+                {%- for kind in trusted_kinds() %}
+                when wanted_{{ kind }} is not null then {{ identifier_key(kind, 'wanted_' ~ kind) }}
+                {%- endfor %}
+            end
+            and known.identifier_value = coalesce({{ wanted_values() }})
+    inner join decide.profiles on known.profile_id = profiles.profile_id
+    where
+        known.is_linking
+        and with_pending
+        and wanted_profile_id is null
+        and {{ day_of('watermark.as_of') }} = {{ day_of('profile_now.as_of') }}
+        and watermark.to_xid::text::xid8 > (
+            select landed.xid
+            from raw.landing_transactions as landed
+            order by landed.xid desc
+            limit 1
+        )
+)
+
+select
+    stored.profile,
+    'batch'::text as path,
+    false as is_degraded,
+    null::uuid[] as anchor_ids,
+    null::decide.pending_event[] as pending,
+    null::decide.live_node[] as nodes
+from stored
+union all
+select corrected.*
+from decide.profile_with_pending(
+    wanted_profile_id, wanted_user_id, wanted_email, wanted_phone, wanted_anonymous_id,
+    as_of, with_pending, max_nodes
+) as corrected
+where not exists (select from stored)
+$$
+{% endmacro %}
+
+
+{% macro profile_now_parameters() -%}
     wanted_profile_id uuid,
     wanted_user_id text,
     wanted_email text,
@@ -20,7 +71,10 @@ create or replace function decide.profile_now(
     as_of timestamptz,
     with_pending boolean default true,
     max_nodes integer default 2000
-) returns table (
+{%- endmacro %}
+
+{% macro profile_now_columns() -%}
+table (
     profile decide.profiles,
     path text,
     is_degraded boolean,
@@ -28,6 +82,18 @@ create or replace function decide.profile_now(
     pending decide.pending_event[],
     nodes decide.live_node[]
 )
+{%- endmacro %}
+
+{% macro wanted_values() -%}
+    {% for kind in trusted_kinds() %}wanted_{{ kind }}{{ ", " if not loop.last }}{% endfor %}
+{%- endmacro %}
+
+
+{# As profile_now, whatever has landed; reads what its caller may not. #}
+{% macro profile_with_pending_sql() %}
+create or replace function decide.profile_with_pending(
+    {{ profile_now_parameters() }}
+) returns {{ profile_now_columns() }}
 language plpgsql stable security definer rows 1
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set max_parallel_workers_per_gather = 0 set jit = off as $$
@@ -63,45 +129,37 @@ begin
         end if;
         select
             known.root_key,
+            known.profile_id,
             watermark.to_xid::text::xid8 as from_xid,
-            watermark.pending_from,
-            profiles as profile,
-            (
-                select landed.xid
-                from raw.landing_transactions as landed
-                order by landed.xid desc
-                limit 1
-            ) >= watermark.to_xid::text::xid8 as is_anything_pending
+            watermark.pending_from
         into stored
         from decide.watermark
         inner join decide.identifiers as known
             on known.identifier_key = wanted_key and known.identifier_value = wanted_value
-        inner join decide.profiles on known.profile_id = profiles.profile_id
         where
             known.is_linking
-            and {{ day_of('watermark.as_of') }} = {{ day_of('profile_now.as_of') }};
-        if found then
-            if not stored.is_anything_pending then
-                path := 'batch';
-            elsif
-                stored.pending_from >= {{ timestamp_literal(pending_from()) }}
-                and not exists (
-                    select
-                    from raw.late_landings as late
-                    where late.xid >= stored.from_xid
-                )
-            then
-                if {{ nothing_is_pending('stored.root_key', 'stored.from_xid', received_lately) }} then
-                    path := 'batch';
-                else
-                    busy_root := stored.root_key;
+            and {{ day_of('watermark.as_of') }} = {{ day_of('profile_with_pending.as_of') }};
+        if
+            found
+            and stored.pending_from >= {{ timestamp_literal(pending_from()) }}
+            and not exists (select from raw.late_landings as late where late.xid >= stored.from_xid)
+        then
+            if {{ nothing_is_pending('stored.root_key', 'stored.from_xid', received_lately) }} then
+                return query
+                select
+                    profiles,
+                    'batch'::text,
+                    false,
+                    null::uuid[],
+                    null::decide.pending_event[],
+                    null::decide.live_node[]
+                from decide.profiles
+                where profiles.profile_id = stored.profile_id;
+                if found then
+                    return;
                 end if;
-            end if;
-            if path = 'batch' then
-                profile := stored.profile;
-                is_degraded := false;
-                return next;
-                return;
+            else
+                busy_root := stored.root_key;
             end if;
         end if;
     end if;
@@ -110,7 +168,7 @@ begin
         watermark.to_xid,
         watermark.to_xid::text::xid8,
         {{ first_pending_day() }},
-        {{ day_of('watermark.as_of') }} = {{ day_of('profile_now.as_of') }}
+        {{ day_of('watermark.as_of') }} = {{ day_of('profile_with_pending.as_of') }}
     into from_run, from_xid, from_day, is_published_today
     from decide.watermark;
     is_degraded := not with_pending;
