@@ -322,6 +322,19 @@ async def test_each_event_counts_exactly_once_while_a_refresh_runs_or_is_killed(
     assert watermark == (1,)
 
 
+@pytest.mark.parametrize(("minutes", "is_late"), [(-30, True), (-5, False), (5, False), (30, True)])
+def test_what_lands_far_from_its_receipt_is_noted_for_readers(
+    database: str, minutes: int, is_late: bool
+) -> None:
+    received_at = datetime.now(UTC) + timedelta(minutes=minutes)
+    with psycopg.connect(database) as connection:
+        land(connection, [{"type": "page", "userId": "fay"}], received_at=received_at)
+        noted = connection.execute(
+            "select received_on from raw.late_landings where xid = pg_current_xact_id()"
+        ).fetchall()
+    assert noted == ([(received_at.date(),)] if is_late else [])
+
+
 def refresh(database: str) -> bool:
     """Run every model; tell whether all of it ended well."""
     try:

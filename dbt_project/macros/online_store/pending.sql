@@ -37,7 +37,7 @@ end $$
    so that a plan has two partitions in it instead of every one. #}
 {% macro received_lately(row) -%}
     {{ row }}.received_at >= {{ timestamp_literal(pending_from()) }}
-            and {{ row }}.received_at < statement_timestamp() + interval '2 hours'
+            and {{ row }}.received_at < statement_timestamp() + interval '20 minutes'
 {%- endmacro %}
 {% macro received_since_from_day(row) -%}
     {{ row }}.received_at >= from_day

@@ -15,11 +15,21 @@
 #}
 {% macro profile_now_sql() %}
 create or replace function decide.profile_now(
-    {{ profile_now_parameters() }}
+    {{ profile_now_parameters() }},
+    with_pending boolean default true,
+    max_nodes integer default 2000
 ) returns {{ profile_now_columns() }}
 language sql stable rows 1 as $$
 with stored as materialized (
-    select profiles as profile
+    select
+        known.root_key,
+        profiles as profile,
+        watermark.to_xid::text::xid8 <= (
+            select landed.xid
+            from raw.landing_transactions as landed
+            order by landed.xid desc
+            limit 1
+        ) as is_anything_pending
     from decide.watermark
     inner join decide.identifiers as known
         on
@@ -28,19 +38,15 @@ with stored as materialized (
                 when wanted_{{ kind }} is not null then {{ identifier_key(kind, 'wanted_' ~ kind) }}
                 {%- endfor %}
             end
-            and known.identifier_value = coalesce({{ wanted_values() }})
+            and known.identifier_value = coalesce(
+                {%- for kind in trusted_kinds() %}wanted_{{ kind }}{{ ", " if not loop.last }}{% endfor -%}
+            )
     inner join decide.profiles on known.profile_id = profiles.profile_id
     where
         known.is_linking
         and with_pending
         and wanted_profile_id is null
         and {{ day_of('watermark.as_of') }} = {{ day_of('profile_now.as_of') }}
-        and watermark.to_xid::text::xid8 > (
-            select landed.xid
-            from raw.landing_transactions as landed
-            order by landed.xid desc
-            limit 1
-        )
 )
 
 select
@@ -51,13 +57,16 @@ select
     null::decide.pending_event[] as pending,
     null::decide.live_node[] as nodes
 from stored
+where not stored.is_anything_pending
 union all
 select corrected.*
-from decide.profile_with_pending(
+from (select) as always
+left join stored on true
+cross join lateral decide.profile_with_pending(
     wanted_profile_id, wanted_user_id, wanted_email, wanted_phone, wanted_anonymous_id,
-    as_of, with_pending, max_nodes
+    as_of, with_pending, max_nodes, stored.root_key, stored.profile
 ) as corrected
-where not exists (select from stored)
+where stored.is_anything_pending is distinct from false
 $$
 {% endmacro %}
 
@@ -68,9 +77,7 @@ $$
     wanted_email text,
     wanted_phone text,
     wanted_anonymous_id text,
-    as_of timestamptz,
-    with_pending boolean default true,
-    max_nodes integer default 2000
+    as_of timestamptz
 {%- endmacro %}
 
 {% macro profile_now_columns() -%}
@@ -84,15 +91,15 @@ table (
 )
 {%- endmacro %}
 
-{% macro wanted_values() -%}
-    {% for kind in trusted_kinds() %}wanted_{{ kind }}{{ ", " if not loop.last }}{% endfor %}
-{%- endmacro %}
-
-
-{# As profile_now, whatever has landed; reads what its caller may not. #}
+{# As profile_now, whatever has landed; reads what its caller may not. What the store has for the strongest
+   identifier may be given: the root of its component, and the profile as of today. #}
 {% macro profile_with_pending_sql() %}
 create or replace function decide.profile_with_pending(
-    {{ profile_now_parameters() }}
+    {{ profile_now_parameters() }},
+    with_pending boolean,
+    max_nodes integer,
+    stored_root_key bigint,
+    stored_profile decide.profiles
 ) returns {{ profile_now_columns() }}
 language plpgsql stable security definer rows 1
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
@@ -103,67 +110,14 @@ declare
     from_day timestamptz;
     from_run bigint;
     is_published_today boolean;
-    wanted_key bigint;
-    wanted_value text;
     kinds text[];
     named text[];
     known record;
     start decide.live_node;
     over_limit decide.live_node[] := '{}';
     facts decide.live_facts;
-    stored record;
     busy_root bigint;
 begin
-    -- Most people have nothing pending: then the stored row is the answer. What landed late would be
-    -- in other partitions than those that are named here, which a plan is made of.
-    if with_pending then
-        if wanted_profile_id is not null then
-            select roots.identifier_key, roots.identifier_value into wanted_key, wanted_value
-            from decide.identifiers as roots
-            where roots.profile_id = wanted_profile_id and roots.identifier_key = roots.root_key;
-        {%- for kind in trusted_kinds() %}
-        elsif wanted_{{ kind }} is not null then
-            wanted_key := {{ identifier_key(kind, 'wanted_' ~ kind) }};
-            wanted_value := wanted_{{ kind }};
-        {%- endfor %}
-        end if;
-        select
-            known.root_key,
-            known.profile_id,
-            watermark.to_xid::text::xid8 as from_xid,
-            watermark.pending_from
-        into stored
-        from decide.watermark
-        inner join decide.identifiers as known
-            on known.identifier_key = wanted_key and known.identifier_value = wanted_value
-        where
-            known.is_linking
-            and {{ day_of('watermark.as_of') }} = {{ day_of('profile_with_pending.as_of') }};
-        if
-            found
-            and stored.pending_from >= {{ timestamp_literal(pending_from()) }}
-            and not exists (select from raw.late_landings as late where late.xid >= stored.from_xid)
-        then
-            if {{ nothing_is_pending('stored.root_key', 'stored.from_xid', received_lately) }} then
-                return query
-                select
-                    profiles,
-                    'batch'::text,
-                    false,
-                    null::uuid[],
-                    null::decide.pending_event[],
-                    null::decide.live_node[]
-                from decide.profiles
-                where profiles.profile_id = stored.profile_id;
-                if found then
-                    return;
-                end if;
-            else
-                busy_root := stored.root_key;
-            end if;
-        end if;
-    end if;
-
     select
         watermark.to_xid,
         watermark.to_xid::text::xid8,
@@ -175,6 +129,31 @@ begin
     if not with_pending then
         from_xid := '18446744073709551615';
         is_published_today := true;
+    end if;
+
+    -- Most people have nothing pending: then the stored row is the answer. What landed late would be
+    -- in other partitions than those that are named here, which a plan is made of.
+    if with_pending and from_day >= {{ timestamp_literal(pending_from()) }} then
+        if wanted_profile_id is not null and is_published_today then
+            select roots.root_key into stored_root_key
+            from decide.identifiers as roots
+            where
+                roots.profile_id = wanted_profile_id
+                and roots.identifier_key = roots.root_key
+                and roots.is_linking;
+            select profiles.* into stored_profile
+            from decide.profiles
+            where profiles.profile_id = wanted_profile_id;
+        end if;
+        if stored_root_key is not null and stored_profile.profile_id is not null then
+            if {{ nothing_is_pending('stored_root_key', 'from_xid', received_lately) }} then
+                profile := stored_profile;
+                path := 'batch';
+                return next;
+                return;
+            end if;
+            busy_root := stored_root_key;
+        end if;
     end if;
 
     if wanted_profile_id is not null then

@@ -197,7 +197,7 @@
 
 
 {# The day from which on rows that are pending after this run were received, but for those in
-   raw.late_landings, where an event is noted that lands more than an hour from its receipt. #}
+   raw.late_landings, where an event is noted that lands more than ten minutes from its receipt. #}
 {% macro pending_from() %}
     {{ return(adapter.dispatch('pending_from')()) }}
 {% endmacro %}
@@ -206,7 +206,7 @@
    of these had begun. #}
 {% macro postgres__pending_from() %}
     {%- set read -%}
-        select to_char(max(began_at) at time zone 'UTC' - interval '1 hour', 'YYYY-MM-DD')
+        select to_char(max(began_at) at time zone 'UTC' - interval '10 minutes', 'YYYY-MM-DD')
         from raw.landing_transactions
         where xid < '{{ run_window().to_xid }}'
     {%- endset -%}
