@@ -21,6 +21,7 @@ from dbt_common.events.base_types import EventMsg
 from dbt_common.events.functions import msg_to_dict
 from dbt_common.exceptions import DbtBaseException
 
+from cdp.pauses import seldom_collected
 from cdp.settings import environment_set
 
 FAILED_STATUSES = frozenset({"error", "fail", "runtime error", "partial success"})
@@ -64,7 +65,7 @@ def run_dbt(
     environment: Mapping[str, str],
 ) -> dbtRunnerResult:
     """Run a dbt command to its end, quietly, with `environment` for the profile."""
-    with _one_at_a_time, environment_set(environment):
+    with _one_at_a_time, environment_set(environment), seldom_collected():
         return dbtRunner().invoke(_complete(arguments, project_dir, target_dir))
 
 
@@ -88,7 +89,7 @@ def stream_dbt(
         runner = dbtRunner(callbacks=[progress.take])
         finished.put(runner.invoke(_complete(arguments, project_dir, target_dir)))
 
-    with _one_at_a_time, environment_set(environment):
+    with _one_at_a_time, environment_set(environment), seldom_collected():
         thread = threading.Thread(target=work, name="dbt", daemon=True)
         thread.start()
         try:

@@ -8,6 +8,7 @@ import json
 import tempfile
 import uuid
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
 
 from cdp.database import dbt_environment
+from cdp.pauses import seldom_collected
 from cdp.settings import PROJECT_DIR, environment_set
 
 DBT_PROJECT = PROJECT_DIR / "dbt_project"
@@ -187,7 +189,9 @@ def _invoke(arguments: list[str], manifest: Manifest | None) -> dbtRunnerResult:
     folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
     # Without a log file: dbt would leave it open at exit. Without artifacts: nobody reads them, and
     # writing out the manifest takes longer than most models.
-    written = ["--target-path", str(_target_folder()), "--log-level-file", "none"]
-    return dbtRunner(manifest=manifest).invoke(
-        ["--quiet", "--no-write-json", *arguments, *folders, *written]
-    )
+    written = ["--target-path", str(_target_folder()), "--no-write-json"]
+    silent = ["--log-level", "none", "--log-level-file", "none"]
+    runner = dbtRunner(manifest=manifest)
+    # In a thread: dbt looks through the whole stack a few dozen times, and pytest's is deep.
+    with ThreadPoolExecutor(1, "dbt") as thread, seldom_collected():
+        return thread.submit(runner.invoke, [*arguments, *folders, *written, *silent]).result()
