@@ -28,6 +28,8 @@ from tests.conftest import TEMPLATE
 from tests.decide.histories import AS_OF, histories, interleaved
 from tests.warehouse import build, land
 
+# One process for all of it: the builds are the dear part.
+pytestmark = pytest.mark.xdist_group("live equals batch")
 SEED = 20261126
 # What share of the events a build has seen, and how long before AS_OF it ran. Windows end between.
 CUTS = [(0.45, timedelta(days=20)), (0.75, timedelta(days=1)), (0.95, timedelta(0))]

@@ -26,6 +26,9 @@ from dagster_project.landed import landed_since_watermark
 from dagster_project.run import RefreshResult, refresh
 from tests.warehouse import land
 
+# One process for all of it: a refresh is the dear part.
+pytestmark = pytest.mark.xdist_group("refresh")
+
 
 @pytest.fixture(scope="module")
 def settings(

@@ -6,6 +6,9 @@ from tests.golden import REFRESHED_AT, TABLES, Row, as_golden, expected_rows, la
 from tests.unify.conftest import UNIFY, Warehouse
 from tests.warehouse import build
 
+# One process for all of it: the builds are the dear part.
+pytestmark = pytest.mark.xdist_group("golden")
+
 
 @pytest.fixture(scope="module")
 def database(module_database: str) -> str:
