@@ -121,6 +121,19 @@ select (received_at at time zone 'UTC')::date, source, count(*), count(*), 0
 from landed
 group by 1, 2
 """
+# Of each stage, with indexes: raw is what landed, the others are computed from it.
+SIZES = """
+select
+    nspname::text,
+    sum(pg_total_relation_size(pg_class.oid))::bigint
+from pg_class
+inner join pg_namespace on pg_namespace.oid = relnamespace
+where
+    relkind = 'r'
+    and nspname in ('raw', 'collect', 'unify', 'segment', 'activate', 'decide')
+group by nspname
+order by nspname
+"""
 # With those of seeds/audiences.csv they are as many as AUDIENCES.
 DEFINITIONS = """
 insert into raw.audience_definitions (audience_key, name, definition, is_enabled)
@@ -217,8 +230,11 @@ def fill(warehouse: Warehouse) -> None:
     build(warehouse.url, command="run")
     with psycopg.connect(warehouse.url, autocommit=True) as connection:
         connection.execute("vacuum analyze")
+        sizes = dict(connection.execute(SIZES).fetchall())
     seconds = time.perf_counter() - began
     print(f"{warehouse.people:,} people, {warehouse.events:,} events: {seconds:.0f} s to fill")
+    for stage, size in sizes.items():
+        print(f"  on disk in {stage}: {size / warehouse.events / 1024:.2f} KB an event")
 
 
 def add_pending(warehouse: Warehouse) -> None:
