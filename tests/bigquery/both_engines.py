@@ -18,6 +18,7 @@ from cdp.bigquery.comparison import TABLES, comparable
 from cdp.bigquery.connection import connect, dbt_variables
 from cdp.bigquery.raw_load import load_raw
 from cdp.bigquery.raw_tables import create_datasets
+from cdp.pauses import seldom_collected
 from cdp.settings import Settings, environment_set
 from tests.warehouse import DBT_PROJECT, BuildError, build
 
@@ -54,9 +55,10 @@ class BothEngines:
         if command == "build":
             arguments += ["--exclude-resource-type", "unit_test"]
         folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
-        written = ["--target-path", str(self.target_folder), "--log-level-file", "none"]
-        with environment_set(dbt_variables(self.settings)):
-            result = dbtRunner().invoke(["--quiet", *arguments, *folders, *written])
+        written = ["--target-path", str(self.target_folder)]
+        silent = ["--log-level", "none", "--log-level-file", "none"]
+        with environment_set(dbt_variables(self.settings)), seldom_collected():
+            result = dbtRunner().invoke([*arguments, *folders, *written, *silent])
         problems = [
             f"{each.node.name}: {each.message}"
             for each in getattr(result.result, "results", None) or []
