@@ -30,6 +30,20 @@ def test_it_may(warehouse: str, statement: str) -> None:
         connection.rollback()
 
 
+def test_its_question_about_one_person_is_one_plan_until_something_has_landed(
+    warehouse: str,
+) -> None:
+    with psycopg.connect(make_conninfo(warehouse, user="cdp_serving")) as connection:
+        lines = connection.execute(
+            "explain (analyze, costs off, timing off)"
+            " select * from decide.profile_now(null, 'ada', null, null, null, now())"
+        ).fetchall()
+    plan = "\n".join(line for (line,) in lines)
+    assert "Seq Scan on watermark" in plan
+    assert "Function Scan on profile_with_pending" in plan
+    assert "Function Scan on profile_now" not in plan
+
+
 @pytest.mark.parametrize(
     "statement",
     [

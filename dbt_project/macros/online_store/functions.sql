@@ -2,12 +2,13 @@
     The functions that answer for one person now: the online store, corrected by what has landed since
     the watermark. A caller sees one snapshot, so an event counts once, in the store or as pending.
 
-    profile_now.sql   the function that readers call
+    profile_now.sql   the function that readers call, and the one for when something has landed
     pending.sql       one identifier as of now, with the pending events that name it
     component.sql     the identifiers of one person, and the anchors and events that these own
     live_profile.sql  attributes from facts
 
-    plpgsql throughout: a function in SQL that is not inlined is planned anew in each statement.
+    plpgsql but for profile_now, which a caller's plan takes in: a function in SQL for which that is not
+    possible is planned anew in each statement.
 #}
 {% macro publish_functions() %}
     {% set definitions = [
