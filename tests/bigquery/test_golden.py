@@ -1,14 +1,20 @@
-"""The golden files on BigQuery, refreshed in batches and all at once."""
+"""The golden files on BigQuery, refreshed in batches and all at once.
+
+On every run in two refreshes, beside PostgreSQL, without the checks of the data; `make test-long`
+refreshes after every batch, with them.
+"""
 
 from datetime import datetime
 
 import pytest
 
+from cdp.bigquery.comparison import TABLES as PUBLIC_TABLES
 from tests.bigquery.both_engines import BothEngines
 from tests.bigquery_emulator import Emulator
 from tests.golden import REFRESHED_AT, TABLES, Row, as_golden, expected_rows, land_batch
 
-pytestmark = pytest.mark.long
+# Which profile changed into which depends on the refreshes in between.
+HISTORY = "profile_changes"
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +31,32 @@ def built(engines: BothEngines, table: str) -> list[Row]:
     return as_golden(table, {name: engines.rows(f"unify.{name}") for name in TABLES})
 
 
+def test_a_first_and_a_later_refresh_give_the_golden_rows_and_postgresqls(
+    emulator: Emulator, database: str
+) -> None:
+    engines = BothEngines(database, emulator.settings("golden_twice"))
+    *earlier, last = range(1, len(REFRESHED_AT) + 1)
+    first_at, second_at = (datetime.fromisoformat(each) for each in REFRESHED_AT[-2:])
+    for batch in earlier:
+        land_batch(database, batch)
+    engines.refresh_both(first_at, command="seed")
+    engines.refresh_both(first_at)
+    land_batch(database, last)
+    engines.refresh_both(second_at)
+    for table in TABLES:
+        if table != HISTORY:
+            assert built(engines, table) == expected_rows(table), table
+    for public_table in PUBLIC_TABLES:
+        assert engines.on_bigquery(public_table) == engines.on_postgres(public_table), public_table
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("table", TABLES)
 def test_refreshes_in_batches_give_the_golden_rows(engines: BothEngines, table: str) -> None:
     assert built(engines, table) == expected_rows(table)
 
 
+@pytest.mark.long
 def test_a_full_refresh_gives_the_golden_rows(engines: BothEngines) -> None:
     """Runs last: it builds all anew. The changes are history and stay as the batches made them."""
     engines.refresh(datetime.fromisoformat(REFRESHED_AT[-1]), full_refresh=True)
