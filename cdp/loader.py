@@ -7,6 +7,7 @@ interrupted load goes on where it was when it is given a place for its checkpoin
 import gzip
 import hashlib
 import json
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +31,8 @@ BATCH_BYTES = 400_000  # below the service's default limit of 500 KB
 TIMEOUT_SECONDS = 60
 RETRIES_SECONDS = 120
 REASONS_KEPT = 20
+GZIP_MAGIC = b"\x1f\x8b"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 Progress = Callable[[int, int], None]
 
@@ -129,7 +132,7 @@ def summarise(path: Path) -> FileSummary:
                 happened = _latest_time(line)
                 if happened and (latest is None or happened > latest):
                     latest = happened
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise LoadError(f"{path} cannot be read: {error}.") from None
     return FileSummary(count, digest.hexdigest(), latest.date() if latest else None)
 
@@ -141,7 +144,9 @@ def _shift(summary: FileSummary) -> timedelta:
 
 
 def _open(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
+    with path.open("rb") as file:
+        is_gzip = file.read(2) == GZIP_MAGIC
+    if is_gzip:
         return gzip.open(path, "rb")  # type: ignore[return-value]  # reads like any binary file
     return path.open("rb")
 
@@ -154,7 +159,7 @@ def _latest_time(line: bytes) -> datetime | None:
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
-        event = _decode(line)
+        event = _decode(line.removeprefix(BYTE_ORDER_MARK))
     except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError):
         return None
     return event if isinstance(event, dict) else None
@@ -205,7 +210,8 @@ def _batch(numbers: list[int], items: list[bytes]) -> Batch:
 
 
 def _prepared(event: dict[str, Any], number: int, summary: FileSummary, shift: timedelta) -> bytes:
-    if not event.get("messageId"):
+    sent_id = event.get("messageId")
+    if not sent_id or not str(sent_id).strip():
         # Equal lines may be different events, so the line number belongs to the id.
         digest = hashlib.sha256(f"{summary.sha256}:{number}".encode()).hexdigest()
         event["messageId"] = f"load-{digest[:32]}"

@@ -24,6 +24,7 @@ class Rules:
 
     max_event_bytes: int
     max_batch_bytes: int
+    max_body_bytes: int
     max_batch_events: int
     max_identifier_bytes: int
     future_tolerance: timedelta
@@ -34,6 +35,7 @@ class Rules:
         return cls(
             max_event_bytes=settings.max_event_bytes,
             max_batch_bytes=settings.max_batch_bytes,
+            max_body_bytes=settings.max_body_bytes,
             max_batch_events=settings.max_batch_events,
             max_identifier_bytes=settings.max_identifier_bytes,
             future_tolerance=timedelta(seconds=settings.future_tolerance_seconds),

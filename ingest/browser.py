@@ -3,8 +3,9 @@
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-# Both are public, as the write key in a page is: nothing in the answers depends on the key.
-_CACHE = {"Cache-Control": "public, max-age=300"}
+# For the browser alone: the answer names the host that was asked for, which a header may say, and a
+# cache that many share must not hand on what one of them said.
+_CACHE = {"Cache-Control": "private, max-age=300"}
 
 
 async def segment_settings(request: Request) -> JSONResponse:

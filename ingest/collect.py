@@ -60,7 +60,7 @@ class Collector:
                 find_header(headers, b"authorization"),
                 find_header(headers, b"x-write-key"),
                 scope["query_string"],
-                parsed.write_key,
+                body,
             )
         )
         self.rate_limit.take(source, len(parsed.items) or 1)

@@ -77,12 +77,19 @@ def _too_deep() -> RejectionError:
     return RejectionError("too_deep", "The JSON is nested too deeply.")
 
 
-def land(document: dict[str, Any], event_type: str | None, receipt: Receipt, rules: Rules) -> Event:
+def land(
+    document: dict[str, Any],
+    event_type: str | None,
+    receipt: Receipt,
+    rules: Rules,
+    *,
+    is_history: bool = False,
+) -> Event:
     """Check one event and extract what the columns hold.
 
     `document` becomes the payload: `type` and `messageId` are filled in, a write key is taken out,
-    everything else stays as sent. `event_type` is what the address says, None in a batch. Raises
-    RejectionError where the event cannot be accepted.
+    everything else stays as sent. `event_type` is what the address says, None in a batch. The times
+    of history are taken as they are. Raises RejectionError where the event cannot be accepted.
     """
     message_id = _identifier(document, "messageId", rules) or str(uuid.uuid4())
     kind = event_type or _event_type(document)
@@ -133,7 +140,7 @@ def land(document: dict[str, Any], event_type: str | None, receipt: Receipt, rul
         email,
         phone,
         previous_id,
-        occurred(timestamp, original, sent_at, receipt.received_at, rules),
+        occurred(timestamp, original, None if is_history else sent_at, receipt.received_at, rules),
         original or timestamp,
         sent_at,
         receipt.received_at,

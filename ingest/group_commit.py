@@ -58,7 +58,8 @@ def _copy(pgconn: PGconn, rows: bytes) -> PQGen[None]:
 def _flush(pgconn: PGconn) -> PQGen[None]:
     while pgconn.flush():
         ready = yield Wait.RW
-        if ready & Ready.R:
+        # None while a cancelled statement is waited for.
+        if ready and ready & Ready.R:
             pgconn.consume_input()
 
 

@@ -28,7 +28,7 @@ LANDING_COLUMNS = (
 PATH_LENGTH = 200  # of a path that a client made up, in the quarantine
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-_WRITE_KEY = re.compile(rb'("write_?key"\s*:\s*)"[^"\\]*(?:\\.[^"\\]*)*"', re.IGNORECASE)
+_WRITE_KEY = re.compile(rb'("writekey"\s*:\s*)"[^"\\]*(?:\\.[^"\\]*)*"', re.IGNORECASE)
 
 
 def event_row(event: Event) -> bytes:

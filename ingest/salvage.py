@@ -9,7 +9,8 @@ import re
 
 from ingest.rejection import RejectionError
 
-_TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
+# A text that is never closed is one token to the end; nothing is tried twice (the `+` after `*`).
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)
 _OPENS_ARRAY = re.compile(rb"\s*:\s*(?=\[)")
 
 

@@ -52,37 +52,35 @@ CALLS: dict[str, Call] = {
 }
 
 
+NULL = msgspec.Raw(b"null")
+
+
 class Envelope(msgspec.Struct, rename="camel"):
-    """The body of a batch. The items stay unparsed, so that one of them cannot spoil the others."""
+    """The body of a batch. Its parts stay unparsed, so that one of them cannot spoil the others."""
 
     batch: list[msgspec.Raw]
-    context: Any = None
-    integrations: Any = None
-    sent_at: Any = None
-    write_key: Any = None
+    context: msgspec.Raw = NULL
+    integrations: msgspec.Raw = NULL
+    sent_at: msgspec.Raw = NULL
 
 
-class KeyOnly(msgspec.Struct, rename="camel"):
-    """What is read of a body that is too large to be used."""
-
-    write_key: Any = None
+# What a batch may say for all its events, beside when it was sent.
+SHARED_OBJECTS = ("context", "integrations")
 
 
 @dataclass(slots=True)
 class Parsed:
-    """A body after its first look: its write key, and one object or the items of a batch.
+    """A body after its first look: one object or the items of a batch.
 
     `refusal` says why the request cannot be accepted as a whole.
     """
 
-    write_key: str | None = None
     document: dict[str, Any] = field(default_factory=dict)
     items: list[bytes] = field(default_factory=list)
     refusal: RejectionError | None = None
 
 
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
-_decode_key = msgspec.json.Decoder(KeyOnly).decode
 
 
 def find_call(path: str) -> Call | None:
@@ -99,12 +97,12 @@ def jitsu_call(path: str) -> Call:
 
 
 def parse(call: Call, body: bytes, rules: Rules) -> Parsed:
-    """Parse a body as far as needed to find the write key in it, and say what is wrong with it."""
+    """Parse a body as far as needed to know its events, and say what is wrong with it."""
     try:
         _check_size(call, body, rules)
         parsed = _parse_batch(body) if call.is_batch else _parse_one(body)
     except RejectionError as error:
-        return Parsed(_find_key(body), refusal=error)
+        return Parsed(refusal=error)
     if len(parsed.items) > rules.max_batch_events:
         parsed.refusal = RejectionError(
             "too_many_events",
@@ -123,15 +121,23 @@ def read(call: Call, parsed: Parsed, body: bytes, receipt: Receipt, rules: Rules
     if not call.is_batch:
         _read_one(arrival, call, parsed.document, None, body=body, rules=rules)
         return arrival
+    shared_bytes = _shared_bytes(parsed.document)
+    if error := _too_large_together(parsed, shared_bytes, rules):
+        return reject_request(receipt, error, body)
     for index, item in enumerate(parsed.items):
+        size = len(item) + shared_bytes
         try:
-            if len(item) > rules.max_event_bytes:
-                raise _too_large(len(item), rules)
             document = decode_object(item)
         except RejectionError as error:
-            arrival.rejected.append(_rejected(error, None, index, item))
+            cause = _too_large(size, rules) if size > rules.max_event_bytes else error
+            arrival.rejected.append(_rejected(cause, None, index, item))
             continue
         _fold(parsed.document, document, is_history=call.is_history)
+        if size > rules.max_event_bytes:
+            sent_id, kept = _text(document.get("messageId")), _folded(document, item)
+            cause = _too_large(size, rules)
+            arrival.rejected.append(_rejected(cause, sent_id, index, kept))
+            continue
         _read_one(arrival, call, document, index, body=item, rules=rules)
     return arrival
 
@@ -141,16 +147,8 @@ def reject_request(receipt: Receipt, error: RejectionError, body: bytes) -> Arri
     return Arrival(receipt, rejected=[_rejected(error, None, None, body)], is_refused=True)
 
 
-def _find_key(body: bytes) -> str | None:
-    try:
-        return _text(_decode_key(body).write_key)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
 def _parse_one(body: bytes) -> Parsed:
-    document = decode_object(body)
-    return Parsed(_text(document.get("writeKey")), document)
+    return Parsed(decode_object(body))
 
 
 def _parse_batch(body: bytes) -> Parsed:
@@ -173,16 +171,22 @@ def _parse_batch(body: bytes) -> Parsed:
         "integrations": _object_or_none(envelope.integrations),
         "sentAt": _instant_or_none(envelope.sent_at),
     }
-    return Parsed(_text(envelope.write_key), shared, items)
+    return Parsed(shared, items)
 
 
 # What a batch says for all its events must not cost them: an unusable value is as good as none.
-def _object_or_none(value: Any) -> dict[str, Any] | None:
-    return value if isinstance(value, dict) else None
-
-
-def _instant_or_none(value: Any) -> Any:
+def _object_or_none(said: msgspec.Raw) -> dict[str, Any] | None:
     try:
+        return None if said is NULL else decode_object(bytes(said))
+    except RejectionError:
+        return None
+
+
+def _instant_or_none(said: msgspec.Raw) -> Any:
+    try:
+        value = (
+            None if said is NULL else decode_object(b'{"sentAt":' + bytes(said) + b"}")["sentAt"]
+        )
         return value if read_instant(value, "sentAt") else None
     except RejectionError:
         return None
@@ -207,9 +211,28 @@ def _too_large(size: int, rules: Rules) -> RejectionError:
     )
 
 
+def _shared_bytes(shared: dict[str, Any]) -> int:
+    """Bytes that each event of a batch gets from its context and integrations."""
+    said = [shared[name] for name in SHARED_OBJECTS if shared[name]]
+    return sum(len(encode_json(each)) for each in said)
+
+
+def _too_large_together(parsed: Parsed, shared_bytes: int, rules: Rules) -> RejectionError | None:
+    """What a small batch says for all its events is kept with each: that has to be bounded, too."""
+    size = sum(map(len, parsed.items)) + shared_bytes * len(parsed.items)
+    if size <= rules.max_body_bytes:
+        return None
+    return RejectionError(
+        "batch_too_large",
+        f"With the batch's context and integrations in each of them its {len(parsed.items)} events"
+        f" have {size} bytes; at most {rules.max_body_bytes} are allowed. Send fewer at a time.",
+        413,
+    )
+
+
 def _fold(shared: dict[str, Any], document: dict[str, Any], *, is_history: bool) -> None:
     """Give an item what its batch says for all of them. What the item says itself wins."""
-    for name in ("context", "integrations"):
+    for name in SHARED_OBJECTS:
         common = shared[name]
         if not common:
             continue
@@ -218,9 +241,7 @@ def _fold(shared: dict[str, Any], document: dict[str, Any], *, is_history: bool)
             document[name] = common
         elif isinstance(own, dict) and isinstance(common, dict):
             document[name] = common | own
-    if is_history:
-        document.pop("sentAt", None)
-    elif document.get("sentAt") is None and shared["sentAt"] is not None:
+    if not is_history and document.get("sentAt") is None and shared["sentAt"] is not None:
         document["sentAt"] = shared["sentAt"]
 
 
@@ -237,7 +258,7 @@ def _read_one(
     try:
         if call.translate:
             document = call.translate(document)
-        event = land(document, call.event_type, arrival.receipt, rules)
+        event = land(document, call.event_type, arrival.receipt, rules, is_history=call.is_history)
     except RejectionError as error:
         kept = _folded(document, body) if call.is_batch else body
         arrival.rejected.append(_rejected(error, _text(sent_id), index, kept))

@@ -12,6 +12,7 @@ from schemathesis.core.result import Ok
 
 from ingest.app import create_app, serves
 from ingest.openapi import openapi_document
+from ingest.rejection import RejectionError
 from ingest.salvage import split_batch
 from ingest.wire import CALLS
 from tests.collect.service import Service
@@ -105,6 +106,12 @@ def test_a_batch_is_cut_between_its_items(items: list[bytes], space: str) -> Non
 
     assert pieces == items
     assert json.loads(rest) == {"a": [{"batch": [1]}], "batch": [], "z": 1}
+
+
+def test_a_text_that_is_never_closed_is_looked_at_once() -> None:
+    # Looked at from each quote again, this would take days; the suite's limit is minutes.
+    with pytest.raises(RejectionError):
+        split_batch(b'{"batch":["' + b'\\"' * 5_000_000)
 
 
 def test_the_published_description_lists_exactly_the_routes(service: Service) -> None:

@@ -252,6 +252,27 @@ def test_a_batch_beyond_the_limits_is_refused_and_kept_whole(database: str) -> N
         assert [len(json.loads(body)["batch"]) for (body,) in bodies] == [4, 1]
 
 
+def test_what_a_batch_says_for_all_counts_for_each_event(database: str) -> None:
+    with running(database, max_event_bytes=2_000, max_body_bytes=20_000) as service:
+        for said in ("context", "integrations"):
+            shared = {said: {"a": "s" * 1_500}}
+            fits = service.post("/v1/batch", {"batch": [GOOD], **shared})
+            many = service.post("/v1/batch", {"batch": [GOOD] * 20, **shared})
+            large = service.post(
+                "/v1/batch", {"batch": [GOOD | {"name": "n" * 600, "messageId": said}], **shared}
+            )
+
+            assert fits.json() == {"success": True, "accepted": 1, "rejected": []}
+            assert (many.status_code, many.json()["code"]) == (413, "batch_too_large")
+            assert "Send fewer at a time" in many.json()["message"]
+            [rejected] = large.json()["rejected"]
+            assert (rejected["code"], rejected["message_id"]) == ("event_too_large", said)
+        [kept] = service.row(
+            "select body from raw.rejected_events where code = 'event_too_large' limit 1"
+        )
+        assert json.loads(kept)["context"] == {"a": "s" * 1_500}
+
+
 def test_a_body_beyond_the_hard_limit_is_recorded_without_being_kept(database: str) -> None:
     with running(database, max_body_bytes=100_000) as service:
         plain = service.post("/v1/batch", content=b"x" * 100_001)

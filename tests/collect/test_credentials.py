@@ -51,6 +51,31 @@ def test_a_key_is_found_wherever_it_is(database: str, path: str, place: str) -> 
         assert service.row("select source from raw.events") == ("web",)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"batch": [{"type": "page", "writeKey": "KEY"}]}',
+        '{"batch": [{"type": "page"}], "context": {"writeKey" : "KEY"}}',
+        '{"batch": [{"type": "page", "messageId": NaN}, {"type": "page"}], "writeKey": "KEY"}',
+        '{"writeKey": "KEY", "batch": [{"type": "page"}, {"ty',
+        '{"writeKey": "KEY", "batch": ' + "[" * 5_000,
+    ],
+)
+def test_a_key_in_any_part_of_the_body_is_found_even_if_the_body_is_not_json(
+    database: str, body: str
+) -> None:
+    key = create_source(database, "phone")
+    with running(database) as service:
+        reply = service.post("/v1/batch", content=body.replace("KEY", key).encode())
+
+        assert reply.status_code in (200, 400)
+        kept = service.rows(
+            "select source from raw.events union all select source from raw.rejected_events"
+        )
+        assert kept
+        assert {source for (source,) in kept} == {"phone"}
+
+
 def test_a_key_behind_the_batch_in_the_body_is_found(database: str) -> None:
     key = create_source(database, "ios")
     with running(database) as service:

@@ -2,7 +2,8 @@
 
 import gzip
 import json
-from datetime import UTC, date, datetime
+import random
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,12 @@ def test_history_is_not_moved_by_the_time_it_was_sent(service: Service, tmp_path
     event = {"type": "page", "timestamp": "2020-01-01T00:00:00Z", "sentAt": "2020-01-01T00:00:05Z"}
     load_file(write_lines(tmp_path / "a.ndjson", [event]), url=service.url)
 
-    assert service.row("select occurred_at from raw.events") == (datetime(2020, 1, 1, tzinfo=UTC),)
+    happened = datetime(2020, 1, 1, tzinfo=UTC)
+    assert service.row("select occurred_at, sent_at, payload ->> 'sentAt' from raw.events") == (
+        happened,
+        happened + timedelta(seconds=5),
+        "2020-01-01T00:00:05Z",
+    )
 
 
 def test_an_interrupted_load_goes_on_where_it_was(service: Service, tmp_path: Path) -> None:
@@ -123,12 +129,29 @@ def test_an_interrupted_load_goes_on_where_it_was(service: Service, tmp_path: Pa
     assert list((tmp_path / "loads").iterdir()) == []
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut off", "one byte"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, damage: str) -> None:
     broken = tmp_path / "broken.ndjson.gz"
-    broken.write_bytes(gzip.compress(b"x" * 1000)[:-10])
+    whole = gzip.compress(random.Random(1).randbytes(10_000))  # noqa: S311
+    middle = len(whole) // 2
+    changed = whole[:10] + bytes([whole[10] ^ 6]) + whole[11:]
+    broken.write_bytes(whole[:middle] if damage == "cut off" else changed)
 
     with pytest.raises(LoadError, match=r"broken\.ndjson\.gz cannot be read"):
         summarise(broken)
+
+
+def test_a_file_is_inflated_whatever_its_name_and_its_first_line_may_have_a_byte_order_mark(
+    service: Service, tmp_path: Path
+) -> None:
+    file = tmp_path / "export.ndjson"
+    file.write_bytes(gzip.compress(b'\xef\xbb\xbf{"type": "page", "messageId": " "}\n'))
+
+    for _time in range(2):
+        result = load_file(file, url=service.url)
+        assert (result.accepted, result.rejected) == (1, 0)
+
+    assert service.row("select count(distinct message_id) from raw.events") == (1,)
 
 
 def test_a_service_that_is_not_there_is_named(

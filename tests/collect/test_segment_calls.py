@@ -91,15 +91,32 @@ def test_a_batch_answers_for_each_event_and_keeps_the_good_ones(service: Service
     ) == [("m2", 1, "missing_event"), ("m3", 2, "unknown_type")]
 
 
-@pytest.mark.parametrize("shared", [{"sentAt": "garbage"}, {"sentAt": 5}, {"context": 5}])
-def test_an_unusable_word_for_the_whole_batch_costs_no_event(
-    service: Service, shared: dict[str, Any]
-) -> None:
-    items = [{"type": "page", "messageId": f"m{number}"} for number in range(3)]
+@pytest.mark.parametrize(
+    "shared",
+    [
+        '"sentAt": "garbage"',
+        '"sentAt": 5',
+        '"sentAt": 1e400',
+        '"context": 5',
+        '"context": {"a": 1e400}',
+        '"integrations": {"a": 1e400}',
+    ],
+)
+def test_an_unusable_word_for_the_whole_batch_costs_no_event(service: Service, shared: str) -> None:
+    items = json.dumps([{"type": "page", "messageId": f"m{number}"} for number in range(3)])
 
-    reply = service.post("/v1/batch", {"batch": items} | shared)
+    reply = service.post("/v1/batch", content=f'{{"batch": {items}, {shared}}}'.encode())
 
     assert reply.json() == {"success": True, "accepted": 3, "rejected": []}
+
+
+def test_numbers_that_a_batch_says_for_all_keep_their_digits(service: Service) -> None:
+    body = b'{"batch": [{"type": "page"}], "context": {"a": 12345678901234567890.123456789}}'
+    assert service.post("/v1/batch", content=body).status_code == 200
+
+    assert service.row("select payload->'context'->>'a' from raw.events") == (
+        "12345678901234567890.123456789",
+    )
 
 
 def test_received_equals_accepted_plus_rejected_in_the_accounting(service: Service) -> None:
