@@ -7,6 +7,7 @@ interrupted load goes on where it was when it is given a place for its checkpoin
 import gzip
 import hashlib
 import json
+import re
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -32,6 +33,8 @@ TIMEOUT_SECONDS = 60
 RETRIES_SECONDS = 120
 REASONS_KEPT = 20
 GZIP_MAGIC = b"\x1f\x8b"
+# Texts, so that no bracket or comma in them counts, and brackets and commas.
+_PARTS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 Progress = Callable[[int, int], None]
@@ -192,7 +195,7 @@ def _batches(
                 if items:
                     yield _batch(numbers, items)
                     numbers, items, size = [], [], 0
-                yield Batch((number,), b'{"batch":[' + line.strip() + b"]}", number)
+                yield _batch([number], [_as_one_item(line.strip())])
                 continue
             item = _prepared(event, number, summary, shift)
             if items and (len(items) >= BATCH_EVENTS or size + len(item) > BATCH_BYTES):
@@ -203,6 +206,16 @@ def _batches(
             size += len(item)
     if items:
         yield _batch(numbers, items)
+
+
+def _as_one_item(line: bytes) -> bytes:
+    """A line that is not JSON, as it is; a text where it would be several items or end its batch."""
+    depth = 0
+    for token in _PARTS.finditer(line):
+        depth += (token.group() in b"[{") - (token.group() in b"]}")
+        if depth < 0 or (depth == 0 and token.group() == b","):
+            return json.dumps(line.decode(errors="backslashreplace")).encode()
+    return line
 
 
 def _batch(numbers: list[int], items: list[bytes]) -> Batch:

@@ -326,6 +326,11 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
 
 
+def environment_variable(name: str) -> str:
+    """A variable that is a library's and no setting: set by environment_set in this or a parent."""
+    return os.environ[name]
+
+
 @contextlib.contextmanager
 def environment_set(variables: Mapping[str, str]) -> Iterator[None]:
     """Set variables for a library in this process that takes its settings in no other way (dbt)."""

@@ -1,15 +1,39 @@
-"""What the write side counts, for Prometheus. One registry per application, not per process."""
+"""What the write side counts, for Prometheus. One registry per application, not per process.
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+Several worker processes share one address, so each of them answers for all: they count in files
+of a folder that prometheus_client finds in the environment when it is imported.
+"""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from cdp.settings import environment_set, environment_variable
 from ingest.arrival import Arrival
+
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 MILLISECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 GROUP_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2500, 5000)
 
 
+@contextmanager
+def shared_by_workers() -> Iterator[None]:
+    """Have the processes that are started meanwhile count together."""
+    with (
+        TemporaryDirectory(prefix="cdp-ingest-metrics-") as folder,
+        environment_set({SHARED_FOLDER: folder}),
+    ):
+        yield
+
+
 class Metrics:
-    """The counters of one worker process; with several workers each answers for itself."""
+    """The counters of an application; where worker processes count together, those of all."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -26,7 +50,10 @@ class Metrics:
             registry=self.registry,
         )
         self.queue_events = Gauge(
-            "cdp_ingest_queue_events", "Events that wait for their commit.", registry=self.registry
+            "cdp_ingest_queue_events",
+            "Events that wait for their commit.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
         )
         self.commit_seconds = Histogram(
             "cdp_ingest_commit_seconds",
@@ -41,7 +68,10 @@ class Metrics:
             registry=self.registry,
         )
         self.database_up = Gauge(
-            "cdp_ingest_database_up", "1 while events can be stored.", registry=self.registry
+            "cdp_ingest_database_up",
+            "1 while events can be stored.",
+            registry=self.registry,
+            multiprocess_mode="mostrecent",
         )
         self._request_counters: dict[tuple[str, int], Counter] = {}
         self._event_counters: dict[tuple[str, str], Counter] = {}
@@ -73,4 +103,19 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        if values.ValueClass is values.MutexValue:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        _forget_ended_workers()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
+
+
+def _forget_ended_workers() -> None:
+    """Leave out what waits in a worker that no longer runs. What it has counted stays."""
+    for file in Path(environment_variable(SHARED_FOLDER)).glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]

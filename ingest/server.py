@@ -1,5 +1,6 @@
 """`python -m ingest`: the write side alone, with one or more worker processes."""
 
+import contextlib
 import resource
 import sys
 
@@ -7,10 +8,11 @@ import uvicorn
 from starlette.applications import Starlette
 
 from cdp.pauses import keep_imported
-from cdp.settings import SettingsError, load_settings
+from cdp.settings import Settings, SettingsError, load_settings
 from cdp.write_keys import WRITE_KEYS
 from ingest.app import create_app
 from ingest.logs import configure_logging
+from ingest.metrics import shared_by_workers
 from ingest.protocol import BoundedProtocol
 
 # Longer than a load balancer keeps an idle connection, which would otherwise use one just closed.
@@ -43,12 +45,19 @@ def serve(factory: str, *, has_workers: bool = False) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     _allow_many_connections()
+    workers = settings.ingest_workers if has_workers else 1
+    with shared_by_workers() if workers > 1 else contextlib.nullcontext():
+        _run(factory, settings, workers)
+    return 0
+
+
+def _run(factory: str, settings: Settings, workers: int) -> None:
     uvicorn.run(
         factory,
         factory=True,
         host=settings.host,
         port=settings.port,
-        workers=settings.ingest_workers if has_workers else 1,
+        workers=workers,
         loop="uvloop",
         http=BoundedProtocol,
         ws="none",
@@ -61,7 +70,6 @@ def serve(factory: str, *, has_workers: bool = False) -> int:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=30,
     )
-    return 0
 
 
 def _allow_many_connections() -> None:

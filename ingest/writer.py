@@ -238,6 +238,7 @@ class Writer:
                 await execute_with_copies(connection, *statements)
         finally:
             answer.cancel()
+        self._metrics.queue_events.set(self._held_events)
         self._metrics.commit_seconds.observe(time.perf_counter() - started)
         self._metrics.commit_events.observe(sum(arrival.event_count for arrival in arrivals))
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
@@ -170,4 +171,16 @@ def test_two_workers_share_the_work_and_lose_nothing(
                 " and application_name = 'cdp_ingest'"
             ).fetchone()
         assert writers == (2,)
+        answered = len(load.acknowledged)
+        for _scrape in range(6):
+            assert events_counted(process.service) == answered
         assert process.stop() in (0, -signal.SIGTERM)
+
+
+def events_counted(service: Service) -> int:
+    """What one scrape of the metrics says: each may be answered by another worker."""
+    lines = httpx.get(f"{service.url}/metrics").text.splitlines()
+    counts = [
+        line.rpartition(" ")[2] for line in lines if line.startswith("cdp_ingest_events_total{")
+    ]
+    return int(sum(map(float, counts)))

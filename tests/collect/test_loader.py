@@ -170,15 +170,16 @@ def test_an_empty_file_is_loaded_at_once(service: Service, tmp_path: Path) -> No
     assert (result.accepted, result.rejected) == (0, 0)
 
 
-@pytest.mark.parametrize("broken", ["1, 2", '{"type": "page"}, {"type": "page"}', "]}"])
+@pytest.mark.parametrize("broken", ["1, 2", '{"type": "page"}, {"type": "page"}', "]}", '],"x":['])
 def test_a_line_that_is_not_one_event_stops_nothing(
     service: Service, tmp_path: Path, broken: str
 ) -> None:
     good = {"type": "page", "messageId": "good-1"}
     file = write_lines(tmp_path / "a.ndjson", [good, broken, good | {"messageId": "good-2"}])
 
-    load_file(file, url=service.url)
+    result = load_file(file, url=service.url)
 
+    assert (result.accepted, result.rejected) == (2, 1)
     query = "select message_id from raw.events where message_id like %s"
     landed = service.rows(query, "good-%")
     assert sorted(message_id for (message_id,) in landed) == ["good-1", "good-2"]
