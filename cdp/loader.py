@@ -209,7 +209,7 @@ def _batches(
 
 
 def _as_one_item(line: bytes) -> bytes:
-    """A line that is not JSON, as it is; a text where it would be several items or end its batch."""
+    """A line that is not JSON, as a text where it would be several items or end its batch."""
     depth = 0
     for token in _PARTS.finditer(line):
         depth += (token.group() in b"[{") - (token.group() in b"]}")

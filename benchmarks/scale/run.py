@@ -1,6 +1,6 @@
-"""Both engines on the same generated events: equal by hash, statements, rounds of identity.
+"""Both engines on the same events: equal by hash, statements, rounds of identity.
 
-    python -m benchmarks.scale.run [events, default 100000]
+    python -m benchmarks.scale.run [generated events, default 100000, or the word golden]
 
 PostgreSQL is a server of its own that is thrown away, BigQuery the emulator of the tests. Its
 seconds say nothing about BigQuery, so only what does not depend on the machine is printed.
@@ -10,6 +10,7 @@ import hashlib
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from cdp.database import migrate
 from cdp.postgres import EmbeddedPostgres
 from tests.bigquery.both_engines import BothEngines
 from tests.bigquery_emulator import running_emulator
+from tests.golden import REFRESHED_AT, land_batch
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 SENT = re.compile(r"LOG:  (?:statement|execute [^:]*): ")
@@ -60,8 +62,23 @@ def refresh(engines: BothEngines, log: Path, title: str, command: str) -> None:
         print(f"  {verdict:9} {len(here):>9,} rows  {digest(here)}  {table}", flush=True)
 
 
+def generated(database: str, events: int) -> Iterator[str]:
+    """Land a history, and a hundredth of it more; after each the title of a refresh."""
+    for first, last in ((1, events), (events + 1, events + events // 100)):
+        with psycopg.connect(database, autocommit=True) as connection:
+            land(connection, first, last, events // 10)
+        yield f"{last - first + 1:,} {'events, first run' if first == 1 else 'more'}"
+
+
+def golden(database: str) -> Iterator[str]:
+    """Land the batches of the golden files; after each the title of a refresh."""
+    for batch in range(1, len(REFRESHED_AT) + 1):
+        land_batch(database, batch)
+        yield f"golden files, batch {batch}"
+
+
 def main() -> None:
-    events = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    chosen = sys.argv[1] if len(sys.argv) > 1 else "100000"
     with tempfile.TemporaryDirectory(prefix="cdp-benchmark-") as folder:
         server = EmbeddedPostgres(Path(folder) / "home", settings=(("log_statement", "all"),))
         server.start()
@@ -69,13 +86,10 @@ def main() -> None:
             migrate(server.url())
             with running_emulator() as emulator:
                 engines = BothEngines(server.url(), emulator.settings("scale"))
-                for title, first, last in (
-                    (f"First run, {events:,} events", 1, events),
-                    (f"{events // 100:,} more events", events + 1, events + events // 100),
-                ):
-                    with psycopg.connect(server.url(), autocommit=True) as connection:
-                        land(connection, first, last, events // 10)
-                    refresh(engines, server.log_file, title, "build" if first == 1 else "run")
+                url = server.url()
+                landing = golden(url) if chosen == "golden" else generated(url, int(chosen))
+                for number, title in enumerate(landing):
+                    refresh(engines, server.log_file, title, "run" if number else "build")
         finally:
             server.stop()
 
