@@ -7,7 +7,6 @@ interrupted load goes on where it was when it is given a place for its checkpoin
 import gzip
 import hashlib
 import json
-import re
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ import msgspec
 import stamina
 
 from cdp.errors import UserError
+from cdp.json_tokens import TOKENS
 
 PATH = "/v1/import"
 TIME_FIELDS = ("timestamp", "originalTimestamp")
@@ -33,8 +33,6 @@ TIMEOUT_SECONDS = 60
 RETRIES_SECONDS = 120
 REASONS_KEPT = 20
 GZIP_MAGIC = b"\x1f\x8b"
-# Texts, so that no bracket or comma in them counts, and brackets and commas.
-_PARTS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 Progress = Callable[[int, int], None]
@@ -211,7 +209,7 @@ def _batches(
 def _as_one_item(line: bytes) -> bytes:
     """A line that is not JSON, as a text where it would be several items or end its batch."""
     depth = 0
-    for token in _PARTS.finditer(line):
+    for token in TOKENS.finditer(line):
         depth += (token.group() in b"[{") - (token.group() in b"]}")
         if depth < 0 or (depth == 0 and token.group() == b","):
             return json.dumps(line.decode(errors="backslashreplace")).encode()

@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     dbt_threads: int | None = Field(
         default=None,
         ge=1,
-        description="Models that dbt builds at a time. Default: one per processor, at most 4.",
+        description="dbt models at a time. Default: one per processor, at most 4; on BigQuery 4.",
     )
 
     # The warehouse that computes. Names without CDP_ are those that Google's tools and hosts use.
@@ -160,7 +160,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=5 * 1024 * 1024,
         ge=1024,
-        description="Largest body that is read at all, and kept when it is rejected.",
+        description="Largest body that is read or kept, and batch with its context in each event.",
     )
     reading_bytes: int = Field(
         default=128 * 1024 * 1024,

@@ -7,10 +7,9 @@ parsing them; each piece then succeeds or fails by itself.
 
 import re
 
+from cdp.json_tokens import TOKENS
 from ingest.rejection import RejectionError
 
-# A text that is never closed is one token to the end; nothing is tried twice (the `+` after `*`).
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)
 _OPENS_ARRAY = re.compile(rb"\s*:\s*(?=\[)")
 
 
@@ -23,7 +22,7 @@ def split_batch(body: bytes) -> tuple[bytes, list[bytes]]:
     depth = 0
     array_start = item_start = -1
     pieces: list[bytes] = []
-    for token in _TOKENS.finditer(body):
+    for token in TOKENS.finditer(body):
         text = token.group()
         if text in (b"[", b"{"):
             depth += 1

@@ -126,17 +126,16 @@ def read(call: Call, parsed: Parsed, body: bytes, receipt: Receipt, rules: Rules
         return reject_request(receipt, error, body)
     for index, item in enumerate(parsed.items):
         size = len(item) + shared_bytes
+        too_large = _too_large(size, rules) if size > rules.max_event_bytes else None
         try:
             document = decode_object(item)
         except RejectionError as error:
-            cause = _too_large(size, rules) if size > rules.max_event_bytes else error
-            arrival.rejected.append(_rejected(cause, None, index, item))
+            arrival.rejected.append(_rejected(too_large or error, None, index, item))
             continue
         _fold(parsed.document, document, is_history=call.is_history)
-        if size > rules.max_event_bytes:
+        if too_large:
             sent_id, kept = _text(document.get("messageId")), _folded(document, item)
-            cause = _too_large(size, rules)
-            arrival.rejected.append(_rejected(cause, sent_id, index, kept))
+            arrival.rejected.append(_rejected(too_large, sent_id, index, kept))
             continue
         _read_one(arrival, call, document, index, body=item, rules=rules)
     return arrival
@@ -177,16 +176,14 @@ def _parse_batch(body: bytes) -> Parsed:
 # What a batch says for all its events must not cost them: an unusable value is as good as none.
 def _object_or_none(said: msgspec.Raw) -> dict[str, Any] | None:
     try:
-        return None if said is NULL else decode_object(bytes(said))
+        return decode_object(bytes(said))
     except RejectionError:
         return None
 
 
 def _instant_or_none(said: msgspec.Raw) -> Any:
     try:
-        value = (
-            None if said is NULL else decode_object(b'{"sentAt":' + bytes(said) + b"}")["sentAt"]
-        )
+        value = decode_object(b'{"sentAt":' + bytes(said) + b"}")["sentAt"]
         return value if read_instant(value, "sentAt") else None
     except RejectionError:
         return None
