@@ -28,13 +28,22 @@ from ingest.writer import Writer
 
 # What a dispatcher that serves several applications on one port hands to this one.
 OPENAPI = "/openapi/ingest.json"
-PATHS = frozenset({*CALLS, OPENAPI})
-PATH_PREFIXES = (JITSU, "/v1/projects/", "/sourceConfig")
+PATHS = frozenset({*CALLS, OPENAPI, "/sourceConfig"})
+PATH_PREFIXES = (JITSU, "/v1/projects/")
 
 
 def serves(path: str) -> bool:
     """Whether a path belongs to the write side. /health, /ready and /metrics belong to both."""
+    return _is_ours(path) or _is_ours(_without_more_slashes(path))
+
+
+def _is_ours(path: str) -> bool:
     return path in PATHS or path.startswith(PATH_PREFIXES)
+
+
+def _without_more_slashes(path: str) -> str:
+    """What is meant where a host was configured with a slash at its end, or an address was."""
+    return "/" + "/".join(part for part in path.split("/") if part)
 
 
 class WriteSide(Starlette):
@@ -50,12 +59,15 @@ class WriteSide(Starlette):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event, as every ASGI application does."""
-        if scope["type"] == "http" and scope["method"] == "POST":
-            path = scope["path"]
-            endpoint = self._endpoints.get(JITSU if path.startswith(JITSU) else path)
-            if endpoint:
-                await endpoint(scope, receive, send)
-                return
+        if scope["type"] == "http":
+            if not _is_ours(scope["path"]):
+                scope = {**scope, "path": _without_more_slashes(scope["path"])}
+            if scope["method"] == "POST":
+                path = scope["path"]
+                endpoint = self._endpoints.get(JITSU if path.startswith(JITSU) else path)
+                if endpoint:
+                    await endpoint(scope, receive, send)
+                    return
         await super().__call__(scope, receive, send)
 
 
@@ -97,7 +109,6 @@ def create_app(settings: Settings) -> WriteSide:
         Route(f"{JITSU}{{kind:path}}", endpoints[JITSU], methods=["POST"]),
         Route("/v1/projects/{write_key}/settings", segment_settings),
         Route("/sourceConfig", rudderstack_source_config),
-        Route("/sourceConfig/", rudderstack_source_config),
         Route(OPENAPI, openapi),
         Route("/health", health),
         Route("/ready", ready),
@@ -120,6 +131,7 @@ def create_app(settings: Settings) -> WriteSide:
         exception_handlers={HTTPException: http_error, Exception: server_error},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # behind a proxy the redirect would name the wrong scheme
     app.state.writer = writer
     app.state.metrics = metrics
     return app

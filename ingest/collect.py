@@ -24,7 +24,12 @@ from ingest.body import BodyReader, ClientGoneError, Receive, decode_body
 from ingest.credentials import WriteKeys, presented_keys
 from ingest.metrics import Metrics
 from ingest.rate_limit import RateLimit
-from ingest.rejection import NotTakenError, RejectionError
+from ingest.rejection import (
+    BodyTooLargeError,
+    NotTakenError,
+    RejectionError,
+    UnauthorizedError,
+)
 from ingest.wire import CALLS, Call, Parsed, jitsu_call, parse, read
 from ingest.writer import Writer
 
@@ -55,14 +60,19 @@ class Collector:
         headers = scope["headers"]
         encoding = find_header(headers, b"content-encoding").strip().lower()
         body, parsed = await self._read(receive, encoding, call)
-        source = self.keys.source_of(
-            presented_keys(
-                find_header(headers, b"authorization"),
-                find_header(headers, b"x-write-key"),
-                scope["query_string"],
-                body,
+        try:
+            source = self.keys.source_of(
+                presented_keys(
+                    find_header(headers, b"authorization"),
+                    find_header(headers, b"x-write-key"),
+                    scope["query_string"],
+                    body,
+                )
             )
-        )
+        except UnauthorizedError:
+            if parsed.refusal and parsed.refusal.code == BodyTooLargeError.code:
+                raise BodyTooLargeError(parsed.refusal.message) from None
+            raise
         self.rate_limit.take(source, len(parsed.items) or 1)
         receipt = Receipt(scope["path"], source, received_at)
         if call.is_batch:
@@ -86,7 +96,7 @@ class Collector:
             body = await self.reader.read(receive)
             body = decode_body(body, encoding, self.reader.max_bytes)
         except RejectionError as error:
-            kept = b"" if error.code == "body_too_large" else body
+            kept = b"" if error.code == BodyTooLargeError.code else body
             return kept, Parsed(refusal=error)
         return body, parse(call, body, self.rules)
 

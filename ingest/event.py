@@ -172,14 +172,14 @@ def _object(
 
 
 def _identifier(document: dict[str, Any], name: str, rules: Rules) -> str | None:
-    """An id as text. Numbers become text exactly as written; null and blank mean absent."""
+    """An id as text. Numbers become text, digit by digit; null and blank mean absent."""
     value = document.get(name)
     if value is None:
         return None
     if not isinstance(value, str):
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
             raise RejectionError("invalid_identifier", f"{name} is {_kind(value)}; give a text.")
-        value = str(value)
+        value = f"{value:f}" if isinstance(value, Decimal) else str(value)  # 1e2 is 100
     return _short(value.strip(), name, rules)
 
 

@@ -53,6 +53,17 @@ class UnauthorizedError(NotTakenError):
     message = "The write key is missing, wrong or revoked."
 
 
+class BodyTooLargeError(NotTakenError):
+    """A body that is not read, from nobody known: its key may be in it."""
+
+    status = 413
+    code = "body_too_large"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
 class RateLimitError(NotTakenError):
     """The source sends more than its share."""
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from psycopg import sql
 
+from cdp.json_tokens import TOKENS
 from ingest.arrival import Receipt, Rejected
 from ingest.event import Event
 
@@ -28,7 +29,9 @@ LANDING_COLUMNS = (
 PATH_LENGTH = 200  # of a path that a client made up, in the quarantine
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-_WRITE_KEY = re.compile(rb'("writekey"\s*:\s*)"[^"\\]*(?:\\.[^"\\]*)*"', re.IGNORECASE)
+_WRITE_KEY = re.compile(rb'"writekey"', re.IGNORECASE)
+_ITS_TEXT = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.)*+"?)', re.DOTALL)
+_CUSTOMERS_OWN = (b'"properties"', b'"traits"')
 
 
 def event_row(event: Event) -> bytes:
@@ -76,7 +79,7 @@ def insert_landings(landings: Iterable[tuple[str, str, *tuple[int, ...]]]) -> st
 
 def storable_body(body: bytes) -> tuple[str, str]:
     """A body as text and its encoding, `utf-8` or `base64`, with write keys masked."""
-    masked = _WRITE_KEY.sub(rb'\1"***"', body)
+    masked = _masked(body)
     try:
         text = masked.decode()
     except UnicodeDecodeError:
@@ -84,6 +87,34 @@ def storable_body(body: bytes) -> tuple[str, str]:
     if "\0" in text:
         return base64.b64encode(masked).decode(), "base64"
     return text, "utf-8"
+
+
+def _masked(body: bytes) -> bytes:
+    """A body without its write keys. A property or a trait that is called so is not one."""
+    if not _WRITE_KEY.search(body):
+        return body
+    pieces: list[bytes] = []
+    kept_to = depth = own_depth = 0
+    previous = b""
+    for token in TOKENS.finditer(body):
+        text = token.group()
+        if text in (b"{", b"["):
+            depth += 1
+            if not own_depth and previous in _CUSTOMERS_OWN:
+                own_depth = depth
+        elif text in (b"}", b"]"):
+            if depth == own_depth:
+                own_depth = 0
+            depth -= 1
+        elif (
+            not own_depth
+            and _WRITE_KEY.fullmatch(text)
+            and (found := _ITS_TEXT.match(body, token.end()))
+        ):
+            pieces += [body[kept_to : found.start(1)], b'"***"']
+            kept_to = found.end(1)
+        previous = text
+    return b"".join([*pieces, body[kept_to:]])
 
 
 def _literal(value: str) -> str:

@@ -43,6 +43,15 @@ def translate_identify(document: dict[str, Any]) -> dict[str, Any]:
     return translated
 
 
+def said_in_its_names(error: RejectionError) -> RejectionError:
+    """An error about a field, with the name that the field has in the simple shape."""
+    field, _, rest = error.message.partition(" ")
+    for simple_name, name in _NAMES.items():
+        if field == name:
+            return RejectionError(error.code, f"{simple_name} {rest}", error.status)
+    return error
+
+
 def _take_email(document: dict[str, Any]) -> str | None:
     email = document.pop("email", None)
     if email is None or email == "":
@@ -54,8 +63,9 @@ def _take_email(document: dict[str, Any]) -> str | None:
 
 def _renamed(document: dict[str, Any]) -> dict[str, Any]:
     for simple_name, name in _NAMES.items():
-        if simple_name in document:
-            document[name] = document.pop(simple_name)
+        value = document.pop(simple_name, None)
+        if value is not None:
+            document[name] = value
     return document
 
 

@@ -16,7 +16,7 @@ from ingest.event import EVENT_TYPES, decode_object, encode_json, land
 from ingest.rejection import RejectionError
 from ingest.rows import event_row
 from ingest.salvage import split_batch
-from ingest.simple import translate_identify, translate_track
+from ingest.simple import said_in_its_names, translate_identify, translate_track
 from ingest.times import read_instant
 
 
@@ -256,7 +256,8 @@ def _read_one(
         if call.translate:
             document = call.translate(document)
         event = land(document, call.event_type, arrival.receipt, rules, is_history=call.is_history)
-    except RejectionError as error:
+    except RejectionError as rejection:
+        error = said_in_its_names(rejection) if call.translate else rejection
         kept = _folded(document, body) if call.is_batch else body
         arrival.rejected.append(_rejected(error, _text(sent_id), index, kept))
         return

@@ -34,15 +34,25 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(trylast=True)  # after pytest-xdist has written groups into the ids
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the longest tests first, so that no process waits for another at the end.
 
-    Refuse tests that share an id: in parallel only one of them would run, without a word.
+    Refuse tests that share an id: in parallel only one of them would run, without a word. Refuse to
+    scatter a group: every process would build what the group shares again.
     """
     items.sort(key=lambda item: not item.path.match("*/unify/*"))
     shared = [name for name, count in Counter(item.nodeid for item in items).items() if count > 1]
     if shared:
         raise pytest.UsageError(f"More than one test is called {', '.join(shared)}.")
+    if getattr(config.option, "loadgroup", False):
+        scattered = [
+            item.nodeid
+            for item in items
+            if item.get_closest_marker("xdist_group") and "@" not in item.nodeid
+        ]
+        if scattered:
+            raise pytest.UsageError(f"pytest-xdist does not see the group of {scattered[0]}.")
 
 
 @pytest.fixture(scope="session")

@@ -182,6 +182,7 @@ def test_a_text_that_only_looks_like_a_nul_escape_is_accepted(service: Service) 
     [
         ("7", "7"),
         (str(2**63), str(2**63)),
+        ("1e2", "100"),
         (str(2**64 + 1), str(2**64 + 1)),
         (str(-(2**63) - 1), str(-(2**63) - 1)),
         ("12.50", "12.50"),

@@ -76,6 +76,16 @@ def test_a_key_in_any_part_of_the_body_is_found_even_if_the_body_is_not_json(
         assert {source for (source,) in kept} == {"phone"}
 
 
+def test_a_body_too_large_to_look_for_its_key_is_called_too_large(database: str) -> None:
+    key = create_source(database, "ios")
+    with running(database, max_body_bytes=100_000) as service:
+        content = f'{{"writeKey":"{key}","batch":["{"x" * 100_000}"]}}'.encode()
+        reply = service.post("/v1/b", content=content)
+
+        assert (reply.status_code, reply.json()["code"]) == (413, "body_too_large")
+        assert service.row("select count(*) from raw.rejected_events") == (0,)
+
+
 def test_a_key_behind_the_batch_in_the_body_is_found(database: str) -> None:
     key = create_source(database, "ios")
     with running(database) as service:

@@ -5,6 +5,7 @@ import gzip
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.collect.service import Service
@@ -153,6 +154,19 @@ def test_a_gzip_body_is_inflated(service: Service, says_so: bool) -> None:
     assert reply.json()["accepted"] == 1
 
 
+@pytest.mark.parametrize(
+    "path", ["//v1/batch", "/v1/batch/", "//b", "///v1//import/", "//beacon/v1/batch"]
+)
+def test_a_slash_too_many_in_a_configured_host_or_path_costs_nothing(
+    service: Service, path: str
+) -> None:
+    reply = httpx.post(f"{service.url}{path}", content=b'{"batch":[{"type":"page"}]}')
+
+    assert (reply.status_code, reply.json()["accepted"]) == (200, 1)
+    config = httpx.get(f"{service.url}//v1/projects/k/settings")
+    assert config.status_code == 200
+
+
 def test_traits_may_be_only_in_the_context(service: Service) -> None:
     service.post("/v1/identify", {"userId": "u1", "context": {"traits": {"email": "A@B.example"}}})
 
@@ -184,6 +198,17 @@ def test_the_write_key_is_neither_in_the_payload_nor_in_the_quarantine(service: 
     kept += service.rows("select body from raw.rejected_events")
     assert len(kept) == 4
     assert "secret" not in str(kept)
+
+
+def test_a_property_called_write_key_is_kept_for_a_replay(service: Service) -> None:
+    """Only the event's own is a secret; what customers call their data is theirs."""
+    own = {"userId": "u1", "properties": {"a": [{"writeKey": "mine"}]}, "writeKey": "secret-1"}
+    service.post("/v1/track", own)
+    service.post("/v1/batch", {"batch": [own | {"type": "track"}], "writeKey": "secret-2"})
+    service.post("/v1/batch", {"writeKey": "secret-3", "batch": own})
+
+    kept = [body for (body,) in service.rows("select body from raw.rejected_events")]
+    assert [(body.count("mine"), body.count("secret")) for body in kept] == [(1, 0)] * 3
 
 
 def test_a_body_that_is_not_text_is_kept_as_base64(service: Service) -> None:

@@ -51,6 +51,22 @@ def test_a_track_call_lands_with_its_columns_and_a_segment_shaped_payload(
     )
 
 
+def test_an_error_names_the_field_as_it_was_sent(service: Service) -> None:
+    call = {"event_type": "Ping", "user_id": "u1"}
+
+    late = service.post("/track", call | {"occurred_at": "yesterday"})
+    wrong = service.post("/track", call | {"anonymous_id": ["a1"]})
+
+    assert late.json()["message"].startswith('occurred_at is "yesterday"; give')
+    assert wrong.json()["message"] == "anonymous_id is a list; give a text."
+
+
+def test_a_null_beside_the_other_spelling_of_a_field_hides_nothing(service: Service) -> None:
+    service.post("/track", {"event_type": "Ping", "user_id": None, "userId": "u1"})
+
+    assert service.row("select user_id from raw.events") == ("u1",)
+
+
 def test_an_identify_call_keeps_its_traits_and_reads_email_and_phone_from_them(
     service: Service,
 ) -> None:

@@ -275,7 +275,14 @@ begin
         facts := decide.live_facts(nodes, from_xid, from_day);
         continue when facts.anchor_ids is null and facts.pending is null;
         is_degraded := is_degraded or cardinality(nodes) > max_nodes;
-        profile := decide.live_profile(facts, as_of);
+        if path = 'walk' or not is_published_today then
+            stored_profile := null;
+        elsif stored_root_key is distinct from known.root_key or stored_profile.profile_id is null then
+            select profiles.* into stored_profile
+            from decide.profiles
+            where profiles.profile_id = known.profile_id;
+        end if;
+        profile := decide.live_profile(facts, as_of, stored_profile);
         anchor_ids := coalesce(facts.anchor_ids, '{}');
         pending := facts.pending;
         nodes := facts.nodes;
@@ -287,7 +294,7 @@ begin
     foreach start in array over_limit loop
         facts := decide.live_facts(array[start], from_xid, from_day);
         continue when facts.anchor_ids is null and facts.pending is null;
-        profile := decide.live_profile(facts, as_of);
+        profile := decide.live_profile(facts, as_of, null);
         anchor_ids := coalesce(facts.anchor_ids, '{}');
         pending := facts.pending;
         nodes := facts.nodes;
