@@ -8,7 +8,7 @@ BIN := .venv/bin
 # Tests run in this many processes; each has a PostgreSQL of its own.
 JOBS ?= 2
 
-.PHONY: help install demo up test test-long check format lock benchmarks clean
+.PHONY: help install demo up test test-long check check-types check-style format lock benchmarks clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,9 +26,14 @@ test-long: .venv/development  ## The tests that take minutes each: BigQuery agai
 	@$(BIN)/pytest -m long -o faulthandler_timeout=3600 $(ARGS)
 
 check: .venv/development  ## Lint, format, types, SQL lint
+	@$(MAKE) --no-print-directory --output-sync -j $(JOBS) check-types check-style
+
+check-types: .venv/development
+	@$(BIN)/mypy
+
+check-style: .venv/development
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
 	@$(BIN)/python .ci/sqlfluff.py lint --processes $(JOBS) models
 
 format: .venv/development  ## Format Python and SQL

@@ -10,11 +10,11 @@ import pytest
 
 from cdp.bigquery.comparison import TABLES as PUBLIC_TABLES
 from cdp.bigquery.publish import publish
+from dagster_project.dbt_manifest import load_manifest
 from dagster_project.published_tables import published_tables
 from tests.bigquery.both_engines import BothEngines
 from tests.bigquery_emulator import Emulator
 from tests.golden import REFRESHED_AT, TABLES, Row, as_golden, expected_rows, land_batch
-from tests.warehouse import parsed_manifest
 
 DECIDED_FROM = ("unify.int_identifiers__resolved", "unify.int_orders__by_anchor", "unify.profiles")
 
@@ -55,7 +55,7 @@ def test_a_first_and_a_later_refresh_give_the_golden_rows_and_postgresqls(
         assert engines.on_bigquery(public_table) == engines.on_postgres(public_table), public_table
 
     # Decisions are made from these alone: where publishing writes nothing, they are the same.
-    tables = published_tables(parsed_manifest().to_dict())
+    tables = published_tables(load_manifest())
     published = publish(engines.settings, database, tables, client=engines.client)
     assert {f"{table.stage}.{table.name}" for table in tables} > {*DECIDED_FROM}
     differing = [table.name for table, result in published.items() if result.written]

@@ -227,7 +227,7 @@ async def test_a_database_that_is_away_is_a_503_and_comes_back(database: str) ->
 async def test_changed_rules_count_from_the_next_decision(database: str) -> None:
     with psycopg.connect(database) as connection:
         land(connection, [order("ada", 320, 3)])
-    build(database, as_of=AS_OF)
+    build(database, as_of=AS_OF, exclude="test_type:data")
     async with serving(database) as client:
         before = await decide(client, user_id="ada")
         assert before["experience"] == "loyalty"
@@ -258,7 +258,7 @@ async def test_changed_rules_count_from_the_next_decision(database: str) -> None
 async def test_readers_never_fail_while_dbt_replaces_the_tables(database: str) -> None:
     with psycopg.connect(database) as connection:
         land(connection, [order("ada", 320, 3), *(order("cleo", 120, day) for day in range(6))])
-    build(database, as_of=AS_OF)
+    build(database, as_of=AS_OF, exclude="test_type:data")
 
     async def ask_until(stop: threading.Event, client: httpx.AsyncClient) -> list[tuple[int, str]]:
         answers = []
@@ -282,7 +282,7 @@ async def test_readers_never_fail_while_dbt_replaces_the_tables(database: str) -
 async def test_every_decision_is_logged_with_what_it_used(database: str) -> None:
     with psycopg.connect(database) as connection:
         land(connection, [order("ada", 320, 3)])
-    build(database, as_of=AS_OF)
+    build(database, as_of=AS_OF, exclude="test_type:data")
     asked = {"user_id": "ada", "context": {"amount": 5, "note": 'a "quoted"\ttext\\'}}
     async with serving(database) as client:
         answers = [await decide(client, **asked) for _each in range(20)]

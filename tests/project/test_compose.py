@@ -208,30 +208,22 @@ def deployed_dagster(folder: Path) -> tuple[Path, Path, int, int]:
     return state, workspace, code_port, web_port
 
 
-def test_dagsters_three_programs_find_one_another(server: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_dagsters_three_programs_find_one_another_and_take_runs_over_graphql(
+    server: EmbeddedPostgres, tmp_path: Path
+) -> None:
     state, workspace, code_port, web_port = deployed_dagster(tmp_path)
-    with (
-        running("dagster-code", server, state, code_port),
-        running("dagster-webserver", server, state, web_port, workspace),
-        running("dagster-daemon", server, state, 0, workspace),
-    ):
-        answer = httpx.post(
-            f"http://127.0.0.1:{web_port}/graphql",
-            json={"query": "{assetNodes {groupName}}"},
-            timeout=60,
-        )
-        groups = {node["groupName"] for node in answer.json()["data"]["assetNodes"]}
-        assert groups == set(STAGES)
-
-
-def test_the_read_side_starts_a_run_over_graphql(server: EmbeddedPostgres, tmp_path: Path) -> None:
-    state, workspace, code_port, web_port = deployed_dagster(tmp_path)
+    dagster = f"http://127.0.0.1:{web_port}"
     with (
         running("dagster-code", server, state, code_port),
         running("dagster-webserver", server, state, web_port, workspace),
     ):
-        # No daemon is there: the run waits in the queue and can be taken back.
-        asyncio.run(ask_for_a_run(f"http://127.0.0.1:{web_port}"))
+        # No daemon is there yet: a run waits in the queue and can be taken back.
+        asyncio.run(ask_for_a_run(dagster))
+        with running("dagster-daemon", server, state, 0, workspace):
+            query = {"query": "{assetNodes {groupName}}"}
+            answer = httpx.post(f"{dagster}/graphql", json=query, timeout=60)
+            groups = {node["groupName"] for node in answer.json()["data"]["assetNodes"]}
+            assert groups == set(STAGES)
 
 
 async def ask_for_a_run(dagster: str) -> None:

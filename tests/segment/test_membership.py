@@ -59,28 +59,37 @@ def history(connection: psycopg.Connection[Any], key: str) -> list[tuple[Any, ..
     return rows
 
 
+def first_refresh(database: str, at: datetime, **chosen: Any) -> None:
+    """Without the checks of the data, which other tests run on every table."""
+    build(database, as_of=at, exclude="test_type:data", **chosen)
+
+
+def refresh(database: str, at: datetime, **chosen: Any) -> None:
+    build(database, as_of=at, command="run", **chosen)
+
+
 def test_members_enter_leave_and_return_with_reasons(database: str) -> None:
     with psycopg.connect(database) as connection:
         define(connection, "recent", {"days_since_last_event": 10})
         land(connection, [order("ada", 10, START), order("ben", 10, START - 8 * DAY)])
         connection.commit()
-        build(database, as_of=START)
+        first_refresh(database, START)
         assert members(connection, "recent") == {"ada": START, "ben": START}
 
-        build(database, as_of=START + 5 * DAY)
+        refresh(database, START + 5 * DAY)
         assert members(connection, "recent") == {"ada": START}
 
         land(connection, [order("ben", 10, START + 6 * DAY)])
         connection.commit()
-        build(database, as_of=START + 6 * DAY)
+        refresh(database, START + 6 * DAY)
         assert members(connection, "recent") == {"ada": START, "ben": START + 6 * DAY}
 
         define(connection, "recent", {"days_since_last_event": 2})
-        build(database, as_of=START + 7 * DAY)
+        refresh(database, START + 7 * DAY)
         assert members(connection, "recent") == {"ben": START + 6 * DAY}
 
         define(connection, "recent", {"days_since_last_event": 2}, is_enabled=False)
-        build(database, as_of=START + 8 * DAY)
+        refresh(database, START + 8 * DAY)
         assert members(connection, "recent") == {}
         assert history(connection, "recent") == [
             (START, "entered", 1, "definition"),
@@ -98,7 +107,7 @@ def test_a_wrong_definition_keeps_its_last_good_members_and_stops_no_other(datab
         define(connection, "spenders", {"min_total_spend": 50})
         land(connection, [order("ada", 10, START)])
         connection.commit()
-        build(database, as_of=START)
+        first_refresh(database, START)
 
         define(connection, "buyers", {"min_total_orders": "1", "$or": []})
         land(connection, [order("ada", 90, START + DAY), order("ben", 5, START + DAY)])
@@ -117,7 +126,7 @@ def test_a_wrong_definition_keeps_its_last_good_members_and_stops_no_other(datab
         ).fetchone() == (2, 1, 1, START)
 
         define(connection, "buyers", {"min_total_orders": 1})
-        build(database, as_of=START + 2 * DAY)
+        refresh(database, START + 2 * DAY)
         assert members(connection, "buyers") == {"ada": START, "ben": START + 2 * DAY}
 
 
@@ -126,9 +135,9 @@ def test_added_at_and_history_survive_a_full_refresh(database: str) -> None:
         define(connection, "buyers", {"min_total_orders": 1})
         land(connection, [order("ada", 10, START)])
         connection.commit()
-        build(database, as_of=START)
+        first_refresh(database, START)
         before = history(connection, "buyers")
-        build(database, as_of=START + DAY, full_refresh=True)
+        refresh(database, START + DAY, full_refresh=True)
         assert members(connection, "buyers") == {"ada": START}
         assert history(connection, "buyers") == before
         assert connection.execute(
@@ -151,15 +160,15 @@ def test_a_merge_moves_a_member_and_keeps_added_at(database: str) -> None:
         define(connection, "viewers", {"$event": {"name": "Product Viewed"}})
         land(connection, [order("ada", 10, START)])
         connection.commit()
-        build(database, as_of=START)
+        first_refresh(database, START)
         land(connection, [saw(START + DAY, anonymousId="phone")])
         connection.commit()
-        build(database, as_of=START + DAY)
+        refresh(database, START + DAY)
         assert members(connection, "viewers") == {None: START + DAY}
 
         land(connection, [saw(START + 2 * DAY, anonymousId="phone", userId="ada")])
         connection.commit()
-        build(database, as_of=START + 2 * DAY)
+        refresh(database, START + 2 * DAY)
         assert members(connection, "viewers") == {"ada": START + DAY}
         moved = [row[1:] for row in history(connection, "viewers") if row[0] == START + 2 * DAY]
         assert sorted(moved) == [("entered", 1, "identity"), ("exited", 1, "identity")]
@@ -173,11 +182,11 @@ def test_a_run_that_dies_after_the_changes_is_made_good_by_the_next(
         define(connection, "recent", {"days_since_last_event": 10})
         land(connection, [order("ada", 10, START)])
         connection.commit()
-        build(database, as_of=START)
-        build(database, as_of=START + 20 * DAY, exclude=f"{lost} watermark")
+        first_refresh(database, START)
+        refresh(database, START + 20 * DAY, exclude=f"{lost} watermark")
         land(connection, [order("ada", 10, START + 21 * DAY)])
         connection.commit()
-        build(database, as_of=START + 21 * DAY)
+        refresh(database, START + 21 * DAY)
         assert members(connection, "recent") == {"ada": START + 21 * DAY}
         assert [row[1] for row in history(connection, "recent")] == ["entered", "exited", "entered"]
 
@@ -187,11 +196,11 @@ def test_ids_are_made_of_the_key_and_never_change(database: str) -> None:
         define(connection, "b", {"min_total_orders": 1})
         land(connection, [order("ada", 10, START)])
         connection.commit()
-        build(database, select="+audience_catalog", as_of=START)
+        first_refresh(database, START, select="+audience_catalog")
         query = "select audience_id from segment.audiences where audience_key = 'b'"
         before = connection.execute(query).fetchone()
         define(connection, "a", {"min_total_orders": 1})
-        build(database, select="+audience_catalog", as_of=START + DAY)
+        refresh(database, START + DAY, select="+audience_catalog")
         assert connection.execute(query).fetchone() == before == (int("92eb5ffe", 16),)
 
 
@@ -202,7 +211,7 @@ def test_an_audience_that_empties_unexpectedly_is_reported(database: str) -> Non
         connection.commit()
         check = "audiences_do_not_jump"
         for days in (0, 9):
-            build(database, select="+audience_catalog", as_of=START + days * DAY)
+            first_refresh(database, START + days * DAY, select="+audience_catalog")
         for least, status in ((2, "warn"), (3, "pass")):
             variables = {"audience_jump_members": least}
             found = build(database, select=check, variables=variables, command="test")

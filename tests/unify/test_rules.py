@@ -37,7 +37,7 @@ def test_blocking_an_identifier_parts_what_it_joined_and_unblocking_joins_again(
     with psycopg.connect(database, autocommit=True) as connection:
         land(connection, [identify("info@example.org", userId="ann")])
         land(connection, [identify("info@example.org", userId="bob", anonymousId="bobs")])
-    build(database, select=UNIFY, as_of=AS_OF)
+    build(database, select=UNIFY, as_of=AS_OF, exclude="test_type:data")
     warehouse = Warehouse(database)
     together = warehouse.profile_id("user_id", "bob")
     assert together == warehouse.profile_id("user_id", "ann")
@@ -71,7 +71,7 @@ def test_raising_and_lowering_a_limit_joins_and_parts(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         for user in ("ann", "bob", "cleo"):
             land(connection, [identify(f"{user}@example.org", userId=user, anonymousId="tablet")])
-    build(database, select=UNIFY, as_of=AS_OF)
+    build(database, select=UNIFY, as_of=AS_OF, exclude="test_type:data")
     warehouse = Warehouse(database)
     assert len(warehouse.rows("select * from unify.profiles")) == 3
     for limit, profiles in ((3, 1), (2, 3)):
@@ -91,7 +91,7 @@ def test_a_rule_about_what_an_event_means_rebuilds_everything(database: str) -> 
     sold = {"type": "track", "event": "Sold", "userId": "ann", "properties": {"total": 5}}
     with psycopg.connect(database, autocommit=True) as connection:
         land(connection, [sold | {"timestamp": "2026-02-01T00:00:00Z"}])
-    build(database, select=UNIFY, as_of=AS_OF)
+    build(database, select=UNIFY, as_of=AS_OF, exclude="test_type:data")
     change_rules(
         database,
         "insert into unify.event_semantics values ('Sold', 'order', 'total', 'order_id')",
@@ -105,7 +105,7 @@ def test_blocking_a_user_id_moves_its_events_to_what_else_they_carry(database: s
     with psycopg.connect(database, autocommit=True) as connection:
         land(connection, [identify("ann@example.org", userId="test", anonymousId="anns")])
         land(connection, [identify("bob@example.org", userId="test", anonymousId="bobs")])
-    build(database, select=UNIFY, as_of=AS_OF)
+    build(database, select=UNIFY, as_of=AS_OF, exclude="test_type:data")
     warehouse = Warehouse(database)
     assert len(warehouse.rows("select * from unify.profiles")) == 1
     change_rules(
@@ -122,7 +122,7 @@ def test_blocking_a_user_id_moves_its_events_to_what_else_they_carry(database: s
 def test_an_id_leads_to_who_is_left_of_it_even_if_blocked_in_between(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         land(connection, [identify("ann@example.org", anonymousId="anns")])
-    build(database, select=UNIFY, as_of=AS_OF)
+    build(database, select=UNIFY, as_of=AS_OF, exclude="test_type:data")
     warehouse = Warehouse(database)
     issued = warehouse.profile_id("email", "ann@example.org")
     block = "insert into unify.blocked_identifiers values ('{}', '{}', 'a test')"
