@@ -68,9 +68,11 @@ class BothEngines:
             raise BuildError("\n".join(problems) or str(result.exception))
 
     def on_postgres(self, table: str) -> list[str]:
+        return comparable(self.postgres_rows(table), TABLES[table])
+
+    def postgres_rows(self, table: str) -> list[dict[str, Any]]:
         with psycopg.connect(self.database, row_factory=dict_row) as connection:
-            rows = connection.execute(f"select * from {table}").fetchall()
-        return comparable(rows, TABLES[table])
+            return connection.execute(f"select * from {table}").fetchall()
 
     def on_bigquery(self, table: str) -> list[str]:
         return comparable(self.rows(table), TABLES[table])

@@ -249,8 +249,8 @@ async def test_a_slow_overlay_is_answered_from_the_batch_where_that_is_allowed(
     landed(database, order("ben", 250, 0))
     with psycopg.connect(database, autocommit=True) as connection:
         slow = (
-            "create or replace function decide.live_facts(nodes decide.live_node[], from_xid xid8,"
-            " from_day timestamptz) returns decide.live_facts language plpgsql as $$ begin"
+            "create or replace function decide.facts_as_stored(nodes decide.live_node[],"
+            " owner uuid) returns decide.live_facts language plpgsql as $$ begin"
             " perform pg_sleep(600); return null; end $$"
         )
         connection.execute(slow)

@@ -144,7 +144,8 @@ begin
         select
         from unnest(nodes) as node
         cross join lateral unnest(node.pending) as pending
-        cross join lateral {{ carried_values('pending') }} as carried (kind, value)
+        cross join lateral {{ carried_values('pending', with_keys=true) }}
+            as carried (kind, value, identifier_key)
         where
             pending.previous_id is not null
             or (
@@ -153,7 +154,7 @@ begin
                     select
                     from decide.identifiers as known
                     where
-                        known.identifier_key = decide.key_of(carried.kind, carried.value)
+                        known.identifier_key = carried.identifier_key
                         and known.identifier_value = carried.value
                         and (
                             known.is_over_limit
@@ -169,11 +170,11 @@ begin
                                         where
                                             links.node_a = least(
                                                 known.identifier_key,
-                                                decide.key_of('user_id', pending.user_id)
+                                                {{ identifier_key('user_id', 'pending.user_id') }}
                                             )
                                             and links.node_b = greatest(
                                                 known.identifier_key,
-                                                decide.key_of('user_id', pending.user_id)
+                                                {{ identifier_key('user_id', 'pending.user_id') }}
                                             )
                                             and links.kind = 'carried'
                                     )
@@ -275,6 +276,30 @@ begin
                 and carried.kind <> lone.identifier_type
                 and {{ is_better('other', 'lone') }}
         );
+    return facts;
+end $$
+{% endmacro %}
+
+
+{# The same where what is pending leaves a component as it is: its profile owns what the store says, and
+   each event that names a member. #}
+{% macro facts_as_stored_sql() %}
+create or replace function decide.facts_as_stored(nodes decide.live_node[], owner uuid)
+returns decide.live_facts
+language plpgsql stable as $$
+declare
+    facts decide.live_facts;
+begin
+    facts.nodes := nodes;
+    select array_agg(anchors.anchor_id) into facts.anchor_ids
+    from decide.anchors
+    where anchors.profile_id = owner;
+    select array_agg(row(owned.*)::decide.pending_event) into facts.pending
+    from (
+        select distinct on (pending.event_id) pending.*
+        from unnest(nodes) as node
+        cross join lateral unnest(node.pending) as pending
+    ) as owned;
     return facts;
 end $$
 {% endmacro %}

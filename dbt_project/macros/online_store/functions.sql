@@ -13,8 +13,8 @@
 {% macro publish_functions() %}
     {% set definitions = [
         live_types_sql(), key_of_sql(), is_blocked_sql(), live_node_sql(), live_nodes_sql(),
-        live_members_sql(), is_unchanged_sql(), live_facts_sql(), live_profile_sql(), newcomers_sql(),
-        listed_nodes_sql(),
+        live_members_sql(), is_unchanged_sql(), live_facts_sql(), facts_as_stored_sql(), live_profile_sql(),
+        newcomers_sql(), listed_nodes_sql(),
     ] %}
     {% set digest = local_md5(definitions | join('\n')) %}
     {% set known = run_query("select obj_description(to_regtype('decide.live_node'), 'pg_type')").rows[0][0] %}
@@ -113,11 +113,13 @@ end $$
 {%- endmacro %}
 
 
-{# The identifiers that an event carries, as rows (kind, value). #}
-{% macro carried_values(event) %}
+{# The identifiers that an event carries, as rows (kind, value) or (kind, value, key). #}
+{% macro carried_values(event, with_keys=false) %}
     {%- set rows = [] -%}
     {%- for identifier in carried_identifiers() -%}
-        {%- do rows.append("('" ~ identifier.type ~ "', " ~ event ~ '.' ~ identifier.column ~ ')') -%}
+        {%- set value = event ~ '.' ~ identifier.column -%}
+        {%- set key = ', ' ~ identifier_key(identifier.type, value) if with_keys else '' -%}
+        {%- do rows.append("('" ~ identifier.type ~ "', " ~ value ~ key ~ ')') -%}
     {%- endfor -%}
     (values {{ rows | join(', ') }})
 {%- endmacro %}

@@ -43,6 +43,8 @@ language plpgsql stable as $$
 declare
     profile decide.profiles := stored;
     is_unknown constant boolean := stored.profile_id is null;
+    has_new_traits boolean;
+    has_new_money boolean;
 begin
     if is_unknown then
         select {{ profile_id_of('nodes.identifier_type', 'nodes.identifier_value') }}
@@ -58,29 +60,36 @@ begin
         where anchors.anchor_id = any(facts.anchor_ids);
     end if;
 
-    select
-        {{ identity.values() | join(',\n        ') }}
-    into {{ fields_of('profile', identity) }}
-    from (
+    -- Under what only an alias call had named, an event may have been sent now.
+    if is_unknown or exists (
         select
-            *,
-            row_number() over (order by ranked.priority) as choice
+        from decide.identifiers as known
+        where known.profile_id = stored.profile_id and not known.is_carried
+    ) then
+        select
+            {{ identity.values() | join(',\n            ') }}
+        into {{ fields_of('profile', identity) }}
         from (
             select
-                nodes.identifier_type,
-                nodes.identifier_value,
-                nodes.priority,
-                row_number() over (
-                    partition by nodes.identifier_type
-                    order by
-                        case when nodes.is_carried then 0 else 1 end,
-                        nodes.landing desc,
-                        {{ in_byte_order('nodes.identifier_value') }}
-                ) as recency
-            from unnest(facts.nodes) as nodes
-        ) as ranked
-        where ranked.recency = 1
-    ) as newest;
+                *,
+                row_number() over (order by ranked.priority) as choice
+            from (
+                select
+                    nodes.identifier_type,
+                    nodes.identifier_value,
+                    nodes.priority,
+                    row_number() over (
+                        partition by nodes.identifier_type
+                        order by
+                            case when nodes.is_carried then 0 else 1 end,
+                            nodes.landing desc,
+                            {{ in_byte_order('nodes.identifier_value') }}
+                    ) as recency
+                from unnest(facts.nodes) as nodes
+            ) as ranked
+            where ranked.recency = 1
+        ) as newest;
+    end if;
 
     select
         least(profile.first_seen_at, min(pending.occurred_at)),
@@ -88,15 +97,14 @@ begin
         greatest(
             profile.last_event_at,
             max(pending.occurred_at) filter (where pending.type in ('track', 'page', 'screen'))
-        )
-    into {{ fields_of('profile', seen) }}
-    from unnest(facts.pending) as pending;
+        ),
+        is_unknown or bool_or(pending.type = 'identify'),
+        is_unknown or bool_or(meanings.meaning in ('order', 'refund'))
+    into {{ fields_of('profile', seen) }}, has_new_traits, has_new_money
+    from unnest(facts.pending) as pending
+    left join decide.meanings on pending.event_type = meanings.event_type;
 
-    if is_unknown or exists (
-        select
-        from unnest(facts.pending) as pending
-        where pending.type = 'identify'
-    ) then
+    if has_new_traits then
         with written as (
             select
                 traits.trait_key,
@@ -148,12 +156,7 @@ begin
         from latest;
     end if;
 
-    if is_unknown or exists (
-        select
-        from unnest(facts.pending) as pending
-        inner join decide.meanings on pending.event_type = meanings.event_type
-        where meanings.meaning in ('order', 'refund')
-    ) then
+    if has_new_money then
         with pending as (select landed.* from unnest(facts.pending) as landed),
 
         valued as (

@@ -272,7 +272,11 @@ begin
             end if;
             nodes := decide.live_nodes(start, from_xid, from_day, max_nodes);
         end if;
-        facts := decide.live_facts(nodes, from_xid, from_day);
+        if path = 'walk' then
+            facts := decide.live_facts(nodes, from_xid, from_day);
+        else
+            facts := decide.facts_as_stored(nodes, known.profile_id);
+        end if;
         continue when facts.anchor_ids is null and facts.pending is null;
         is_degraded := is_degraded or cardinality(nodes) > max_nodes;
         if path = 'walk' or not is_published_today then
