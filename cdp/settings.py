@@ -106,6 +106,7 @@ class Settings(BaseSettings):
     bigquery_project_id: str | None = Field(
         default=None,
         validation_alias="BIGQUERY_PROJECT_ID",
+        pattern="^[a-z][a-z0-9.:-]*$",
         description="Google Cloud project of the BigQuery jobs and data sets.",
     )
     bigquery_dataset: str = Field(
@@ -133,6 +134,7 @@ class Settings(BaseSettings):
     bigquery_api_endpoint: str | None = Field(
         default=None,
         validation_alias="BIGQUERY_API_ENDPOINT",
+        pattern="^https?://",
         description="Address of an emulator, which needs no credentials. Default: Google's own.",
     )
     google_application_credentials: Path | None = Field(

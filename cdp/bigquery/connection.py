@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 from google.cloud import bigquery
 from google.oauth2 import service_account
 
@@ -13,6 +13,13 @@ from cdp.errors import UserError
 from cdp.settings import Settings
 
 # What each kind of refusal usually means. Google's own message stands before it.
+# For the first question of a command: the library would try for ten minutes without a word.
+FIRST_ANSWER = bigquery.DEFAULT_RETRY.with_timeout(60)
+
+_NETWORK = (
+    "Nobody answered. Check the network, a proxy, and BIGQUERY_API_ENDPOINT if it is set; then run "
+    "it again."
+)
 ADVICE: Mapping[type[Exception], str] = {
     exceptions.Unauthorized: "Check GOOGLE_APPLICATION_CREDENTIALS.",
     exceptions.Forbidden: (
@@ -24,7 +31,19 @@ ADVICE: Mapping[type[Exception], str] = {
         "creates the data sets."
     ),
     exceptions.ServerError: "Usually this passes; run `cdp refresh` again.",
+    exceptions.GoogleAPICallError: "Run it again once the cause is mended.",
+    exceptions.RetryError: _NETWORK,
+    TransportError: _NETWORK,
+    RefreshError: (
+        "Google refuses the key: make a new one for the service account, and check this machine's "
+        "clock."
+    ),
+    GoogleAuthError: (
+        "Set GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`."
+    ),
+    OSError: _NETWORK,  # every error of the library `requests`
 }
+_TABLE_NOT_FOUND = "`cdp refresh --full` builds it anew."
 
 
 class BigQueryError(UserError):
@@ -73,14 +92,10 @@ def explained(what: str) -> Iterator[None]:
     """Turn an error of Google's libraries into a BigQueryError that begins with what failed."""
     try:
         yield
-    except (exceptions.GoogleAPICallError, GoogleAuthError) as error:
-        kinds = [kind for kind in ADVICE if isinstance(error, kind)]
-        advice = ADVICE[kinds[0]] if kinds else "Run it again once the cause is mended."
-        if isinstance(error, GoogleAuthError):
-            advice = (
-                "Set GOOGLE_APPLICATION_CREDENTIALS, or run "
-                "`gcloud auth application-default login`."
-            )
+    except tuple(ADVICE) as error:
+        advice = next(said for kind, said in ADVICE.items() if isinstance(error, kind))
+        if isinstance(error, exceptions.NotFound) and "Not found: Table" in str(error):
+            advice = _TABLE_NOT_FOUND
         reason = str(getattr(error, "message", None) or error).strip()
         raise BigQueryError(f"Could not {what}: {reason}\n{advice}") from error
 

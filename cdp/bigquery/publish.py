@@ -4,6 +4,7 @@ All tables change in one transaction, by deleting and inserting the rows that di
 the run before or this one and waits for nothing, and a publication that ends early changed nothing.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,9 +129,25 @@ def _publish(
                 f"{', '.join(sorted(names ^ columns.keys()))}. Nothing was published. Drop the one "
                 "in PostgreSQL and run `cdp refresh` again; it is made anew."
             )
-        rows = _fill_scratch(client, connection, standing, table, columns)
+        try:
+            rows = _fill_scratch(client, connection, standing, table, columns)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            # The database's own words would quote the row, which is somebody's.
+            raise BigQueryError(
+                f"{source} has a value that {table.stage}.{table.name} in PostgreSQL does not "
+                f"take: {type(error).__name__}{_where(error)}. Nothing was published. If the types "
+                "of a column differ, drop the table there; `cdp refresh --full` makes it anew."
+            ) from None
     written = _apply_differences(connection, table, list(columns))
     return Published(rows, written)
+
+
+def _where(error: psycopg.Error) -> str:
+    """The column that an error speaks of, as far as it says."""
+    named = error.diag.column_name or ""
+    if not named and (found := re.search(r"column (\w+)", error.diag.context or "")):
+        named = found[1]
+    return f" in the column {named}" if named else ""
 
 
 def _scratch(table: PublishedTable) -> sql.Identifier:

@@ -217,7 +217,8 @@ class _Loader:
                 try:
                     job.result()
                 except exceptions.GoogleAPICallError:
-                    if is_new:
+                    # What was asked may have failed, and not the job.
+                    if is_new or job.state != "DONE" or not job.error_result:
                         raise
                     continue  # this attempt failed in an earlier run
                 return

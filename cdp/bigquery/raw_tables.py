@@ -7,7 +7,7 @@ import psycopg
 from google.api_core import exceptions
 from google.cloud import bigquery
 
-from cdp.bigquery.connection import BigQueryError, explained
+from cdp.bigquery.connection import FIRST_ANSWER, BigQueryError, explained
 from cdp.settings import Settings
 
 DATASETS = ("raw", "collect", "unify", "segment", "activate", "decide")
@@ -84,7 +84,7 @@ def create_datasets(client: bigquery.Client, settings: Settings) -> list[str]:
         dataset.location = settings.bigquery_location
         dataset.labels = {"application": "cdp"}
         with explained(f"create the data set {name}"):
-            client.create_dataset(dataset, exists_ok=True)
+            client.create_dataset(dataset, exists_ok=True, retry=FIRST_ANSWER)
     return names
 
 
@@ -101,13 +101,15 @@ def ensure_tables(
     wanted = [(raw, schema_of(connection, raw.name)) for raw in TABLES]
     tables = [_described(settings, raw, schema) for raw, schema in wanted]
     standing: dict[str, bigquery.Table] = {}
+    created: set[str] = set()
     # The ledger last: an appended table that is younger was put in the place of a loaded one.
     for table in (*tables, ledger):
         with explained(f"create {table.table_id} in {dataset_name(settings, 'raw')}"):
             try:
-                standing[table.table_id] = client.get_table(table.reference)
+                standing[table.table_id] = client.get_table(table.reference, retry=FIRST_ANSWER)
             except exceptions.NotFound:
                 client.create_table(table, exists_ok=True)
+                created.add(table.table_id)
                 standing[table.table_id] = client.get_table(table.reference)
     for raw, schema in wanted:
         table, ledger_table = standing[raw.name], standing[LEDGER]
@@ -116,12 +118,21 @@ def ensure_tables(
                 f"{table.reference} was made after {ledger_table.reference}, which says that it "
                 f"was loaded before. {_HOW_TO_RELOAD}"
             )
+        if raw.is_appended and LEDGER in created and table.num_rows:
+            client.delete_table(ledger_table.reference)
+            raise BigQueryError(
+                f"{table.reference} has rows, and {ledger_table.reference}, which says what was "
+                f"loaded, was not there. {_HOW_TO_RELOAD}"
+            )
         _add_missing_columns(client, table, schema)
     return standing
 
 
 def schema_of(connection: psycopg.Connection[Any], table: str) -> list[bigquery.SchemaField]:
-    """The columns of a table of the schema `raw`, in BigQuery's types."""
+    """The columns of a table of the schema `raw`, in BigQuery's types.
+
+    Raises BigQueryError for a type that is not known.
+    """
     rows = connection.execute(
         "select column_name, coalesce(nullif(data_type, 'USER-DEFINED'), udt_name),"
         " col_description(('raw.' || table_name)::regclass, ordinal_position)"
@@ -129,6 +140,12 @@ def schema_of(connection: psycopg.Connection[Any], table: str) -> list[bigquery.
         " where table_schema = 'raw' and table_name = %s order by ordinal_position",
         [table],
     ).fetchall()
+    unknown = [f"{name} is {data_type}" for name, data_type, _ in rows if data_type not in TYPES]
+    if unknown:
+        raise BigQueryError(
+            f"raw.{table} has columns that BigQuery has no type for here: {', '.join(unknown)}. "
+            "Give their types in cdp/bigquery/raw_tables.py."
+        )
     return [
         bigquery.SchemaField(name, TYPES[data_type], description=description)
         for name, data_type, description in rows

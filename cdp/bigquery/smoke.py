@@ -4,7 +4,7 @@ import json
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -126,11 +126,18 @@ def _datasets(client: bigquery.Client, settings: Settings) -> Iterator[None]:
     try:
         create_datasets(client, settings)
         yield
-    finally:
-        for stage in DATASETS:
-            name = dataset_name(settings, stage)
-            with explained(f"remove {name}"):
-                client.delete_dataset(name, delete_contents=True, not_found_ok=True)
+    except BaseException:
+        with suppress(BigQueryError):  # what failed first says more
+            _remove_datasets(client, settings)
+        raise
+    _remove_datasets(client, settings)
+
+
+def _remove_datasets(client: bigquery.Client, settings: Settings) -> None:
+    for stage in DATASETS:
+        name = dataset_name(settings, stage)
+        with explained(f"remove {name}"):
+            client.delete_dataset(name, delete_contents=True, not_found_ok=True)
 
 
 def _compare(client: bigquery.Client, settings: Settings, url: str, table: str) -> int:

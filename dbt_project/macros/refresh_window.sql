@@ -62,6 +62,10 @@
         path={'identifier': config.get('meta')['touched']}, type='table'
     ) %}
     {% set columns = arg_dict['dest_columns'] | map(attribute='name') | list %}
+    {% set same_values = [] %}
+    {% for column in arg_dict['dest_columns'] %}
+        {% do same_values.append(is_same_value(column, 'selected', 'standing')) %}
+    {% endfor %}
     {% set same_row = [] %}
     {% for column in arg_dict['unique_key'] %}
         {% do same_row.append('selected.' ~ column ~ ' = standing.' ~ column) %}
@@ -73,10 +77,7 @@
             select 1
             from {{ selected }} as selected
             where
-                {{ same_row | join(' and ') }}
-                {%- for column in columns %}
-                and selected.{{ column }} is not distinct from standing.{{ column }}
-                {%- endfor %}
+                {{ (same_row + same_values) | join('\n                and ') }}
         );
 
     insert into {{ target_table }} ({{ columns | join(', ') }})

@@ -9,10 +9,10 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 
 from cdp.bigquery import raw_load
-from cdp.bigquery.connection import BigQueryError, connect
+from cdp.bigquery.connection import BigQueryError, connect, explained
 from cdp.bigquery.raw_load import load_raw, storable
 from cdp.bigquery.raw_tables import dataset_name
-from cdp.settings import Settings
+from cdp.settings import Settings, SettingsError, load_settings
 from tests.warehouse import land
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -163,6 +163,63 @@ def test_a_job_that_fails_says_why_and_is_tried_anew_by_the_next_call(
     assert [each["loaded_at"] for each in ledger(client, settings)] == [None]
     load_raw(settings, database)
     assert loaded_ids(client, settings) == ["a"]
+
+
+def test_an_answer_that_fails_to_come_repeats_no_job_that_succeeded(
+    database: str, settings: Settings, client: bigquery.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed(database, "a")
+    query = bigquery.Client.query_and_wait
+
+    def die_before_the_mark(self: Any, sql: str, **options: Any) -> Any:
+        if sql.startswith("update"):
+            raise KeyboardInterrupt
+        return query(self, sql, **options)
+
+    def unavailable(*_arguments: Any, **_options: Any) -> Any:
+        raise exceptions.ServiceUnavailable("try again")  # type: ignore[no-untyped-call]
+
+    with monkeypatch.context() as dying:
+        dying.setattr(bigquery.Client, "query_and_wait", die_before_the_mark)
+        with pytest.raises(KeyboardInterrupt):
+            load_raw(settings, database)
+    small_tables = "cdp.bigquery.raw_load._Loader.replace_small_tables"
+    with monkeypatch.context() as away:
+        away.setattr(small_tables, lambda _self: None)
+        away.setattr(bigquery.LoadJob, "result", unavailable)
+        with pytest.raises(BigQueryError, match="try again"):
+            load_raw(settings, database)
+    load_raw(settings, database)
+    assert loaded_ids(client, settings) == ["a"]
+
+
+def test_tables_without_their_ledger_are_not_loaded_again(
+    database: str, settings: Settings, client: bigquery.Client
+) -> None:
+    landed(database, "a")
+    load_raw(settings, database)
+    client.delete_table(f"{settings.bigquery_dataset}_raw.loads")
+    for _ in range(2):
+        with pytest.raises(BigQueryError, match="which says what was loaded, was not there"):
+            load_raw(settings, database)
+    assert loaded_ids(client, settings) == ["a"]
+
+
+def test_nobody_at_the_address_is_said_with_what_to_check() -> None:
+    nobody = Settings(BIGQUERY_PROJECT_ID="cdp", BIGQUERY_API_ENDPOINT="http://127.0.0.1:9")
+    with (
+        pytest.raises(BigQueryError, match=r"(?s)Could not look.*Nobody answered"),
+        explained("look"),
+    ):
+        connect(nobody).get_table("cdp.a.b", retry=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"BIGQUERY_PROJECT_ID": "../x"}, {"BIGQUERY_API_ENDPOINT": "nonsense"}]
+)
+def test_settings_that_name_nothing_are_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(wrong))):
+        load_settings(**wrong)
 
 
 def test_definitions_that_were_sent_are_replaced_whole(

@@ -26,6 +26,7 @@
     {% call statement('main') -%}
         {{ get_create_table_as_sql(False, target_relation, 'select node, component from ' ~ components) }}
     {%- endcall %}
+    {% do drop_scratch_table(components) %}
     {% do create_indexes(target_relation) %}
     {% do persist_docs(target_relation, model) %}
 
@@ -63,16 +64,20 @@
     ) %}
     {% do drop_scratch_table(pairs) %}
     {% if run_query('select count(*) from ' ~ fewer_pairs).rows[0][0] == 0 %}
+        {% do drop_scratch_table(fewer_pairs) %}
         {{ return(representatives) }}
     {% endif %}
 
     {% set components = contracted(fewer_pairs, round + 1) %}
-    {{ return(create_scratch_table(model.name ~ '__components_' ~ round,
+    {% set composed = create_scratch_table(model.name ~ '__components_' ~ round,
         'select representatives.node, '
         ~ 'coalesce(components.component, representatives.component) as component '
         ~ 'from ' ~ representatives ~ ' as representatives '
         ~ 'left join ' ~ components ~ ' as components on representatives.component = components.node'
-    )) }}
+    ) %}
+    {% do drop_scratch_table(representatives) %}
+    {% do drop_scratch_table(components) %}
+    {{ return(composed) }}
 {% endmacro %}
 
 

@@ -117,3 +117,21 @@
         ~ ' where json_value(' ~ column ~ '[named]) is not null order by place limit 1)'
     ) }}
 {% endmacro %}
+
+{# Whether a column, as dbt describes it, has the same value in two relations; null equals null. #}
+{% macro is_same_value(column, left, right) %}
+    {{ return(adapter.dispatch('is_same_value')(column, left, right)) }}
+{% endmacro %}
+
+{% macro postgres__is_same_value(column, left, right) %}
+    {{ return(left ~ '.' ~ column.name ~ ' is not distinct from ' ~ right ~ '.' ~ column.name) }}
+{% endmacro %}
+
+{# JSON has no equality there. #}
+{% macro bigquery__is_same_value(column, left, right) %}
+    {% set values = [left ~ '.' ~ column.name, right ~ '.' ~ column.name] %}
+    {% if column.dtype | upper == 'JSON' %}
+        {% set values = ['to_json_string(' ~ values[0] ~ ')', 'to_json_string(' ~ values[1] ~ ')'] %}
+    {% endif %}
+    {{ return(values | join(' is not distinct from ')) }}
+{% endmacro %}

@@ -84,7 +84,8 @@
             'select cast(date(min(first_received_at)) as string) as first_day from '
             ~ bigquery_loads() ~ ' where to_xid > ' ~ window.from_xid
         ).columns[0].values() %}
-        {% set first_day = first_days[0] or first_day %}
+        {# Nothing is new: no partition at all. #}
+        {% set first_day = first_days[0] or '9999-12-31' %}
     {% endif %}
     {% set literal = timestamp_literal(first_day ~ 'T00:00:00Z')
         if received == 'received_at' else "date '" ~ first_day ~ "'" %}

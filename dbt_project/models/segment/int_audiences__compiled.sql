@@ -18,6 +18,7 @@ select
     cast(null as {{ dbt.type_string() }}) as horizons,
     cast(null as {{ dbt.type_string() }}) as rule_digest,
     cast(null as {{ dbt.type_string() }}) as errors
+from (select 1 as one) as nothing
 where false
 {%- for row in rows if row.is_enabled %}
 {%- set audience = compiled[row.audience_key] %}
