@@ -5,7 +5,7 @@ select
     cast(null as {{ dbt.type_string() }}) as rule_key,
     cast(null as {{ dbt.type_string() }}) as path,
     cast(null as {{ dbt.type_string() }}) as message
-from (select 1 as one) as nothing
+from (select 1 as placeholder) as no_rows
 where false
 {%- for seed in [ref('decision_rules'), ref('campaign_rules')] %}
 {%- set rules = rows_of('rule_key, condition', seed, 'priority') %}

@@ -18,7 +18,6 @@
         'delete+insert': bigquery_delete_insert_sql,
         'merge': bigquery_delete_insert_sql,
         'replace_touched': get_incremental_replace_touched_sql,
-        'apply_members': get_incremental_apply_members_sql,
     } %}
     {% set statements = macro_of[strategy]({
         'target_relation': target_relation,

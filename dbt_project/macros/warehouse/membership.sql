@@ -13,7 +13,7 @@
 {% endmacro %}
 
 
-{# BigQuery's adapter knows no strategies but its own, and writes a table by columns: there it is whole. #}
+{# BigQuery writes a table by columns: there it is written whole. #}
 {% macro members_materialization() %}{{ return(adapter.dispatch('members_materialization')()) }}{% endmacro %}
 {% macro postgres__members_materialization() %}{{ return('incremental') }}{% endmacro %}
 {% macro bigquery__members_materialization() %}{{ return('table') }}{% endmacro %}

@@ -6,7 +6,7 @@ select
     cast(null as {{ dbt.type_int() }}) as error_number,
     cast(null as {{ dbt.type_string() }}) as path,
     cast(null as {{ dbt.type_string() }}) as message
-from (select 1 as one) as nothing
+from (select 1 as placeholder) as no_rows
 where false
 {%- for audience in compiled_audiences(ref('int_audiences__compiled'), with_errors=true) %}
 {%- for error in audience.errors %}

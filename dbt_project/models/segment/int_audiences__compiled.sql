@@ -18,7 +18,7 @@ select
     cast(null as {{ dbt.type_string() }}) as horizons,
     cast(null as {{ dbt.type_string() }}) as rule_digest,
     cast(null as {{ dbt.type_string() }}) as errors
-from (select 1 as one) as nothing
+from (select 1 as placeholder) as no_rows
 where false
 {%- for row in rows if row.is_enabled %}
 {%- set audience = compiled[row.audience_key] %}
