@@ -179,6 +179,17 @@ def _add_missing_columns(
                 f"{field.field_type} in PostgreSQL. Nothing was loaded. {_HOW_TO_RELOAD}"
             )
     missing = [field for field in wanted if field.name not in there]
+    # PostgreSQL adds columns behind the others: one that is missing before them was there.
+    dropped = [
+        field.name
+        for number, field in enumerate(wanted)
+        if field in missing and any(later.name in there for later in wanted[number + 1 :])
+    ]
+    if dropped and standing.num_rows:
+        raise BigQueryError(
+            f"{standing.reference} has rows and no column {', '.join(dropped)} any more. "
+            f"Nothing was loaded. {_HOW_TO_RELOAD}"
+        )
     if missing:
         standing.schema = [*standing.schema, *missing]
         names = ", ".join(field.name for field in missing)

@@ -259,6 +259,38 @@ def test_a_column_of_another_type_stops_the_load_before_anything_is_loaded(
         load_raw(settings, database)
 
 
+def test_a_column_that_is_new_in_postgresql_is_added(
+    database: str, settings: Settings, client: bigquery.Client
+) -> None:
+    landed(database, "a")
+    load_raw(settings, database)
+    with psycopg.connect(database) as connection:
+        connection.execute("alter table raw.events add column shop text")
+    landed(database, "b")
+    with psycopg.connect(database) as connection:
+        connection.execute("update raw.events set shop = 'Ulm' where message_id = 'b'")
+    load_raw(settings, database)
+    rows = client.query_and_wait(
+        f"select message_id, shop from `{settings.bigquery_dataset}_raw.events`"
+        " where received_at > '2000-01-01' order by message_id"
+    )
+    assert [(row["message_id"], row["shop"]) for row in rows] == [("a", None), ("b", "Ulm")]
+
+
+def test_a_column_that_was_dropped_there_is_not_taken_for_a_new_one(
+    database: str, settings: Settings, client: bigquery.Client
+) -> None:
+    landed(database, "a")
+    load_raw(settings, database)
+    client.query_and_wait(
+        f"alter table `{settings.bigquery_dataset}_raw.events` drop column user_id"
+    )
+    landed(database, "b")
+    with pytest.raises(BigQueryError, match="has rows and no column user_id any more"):
+        load_raw(settings, database)
+    assert loaded_ids(client, settings) == ["a"]
+
+
 def test_another_cluster_is_not_taken_for_the_one_that_was_loaded(
     database: str, settings: Settings, client: bigquery.Client
 ) -> None:
