@@ -29,8 +29,7 @@ LANDING_COLUMNS = (
 PATH_LENGTH = 200  # of a path that a client made up, in the quarantine
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-_WRITE_KEY = re.compile(rb'"writekey"', re.IGNORECASE)
-_ITS_TEXT = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.)*+"?)', re.DOTALL)
+_WRITE_KEY = re.compile(rb'"write_?key"', re.IGNORECASE)
 _CUSTOMERS_OWN = (b'"properties"', b'"traits"')
 
 
@@ -94,7 +93,7 @@ def _masked(body: bytes) -> bytes:
     if not _WRITE_KEY.search(body):
         return body
     pieces: list[bytes] = []
-    kept_to = depth = own_depth = 0
+    kept_to = previous_end = depth = own_depth = 0
     previous = b""
     for token in TOKENS.finditer(body):
         text = token.group()
@@ -108,12 +107,13 @@ def _masked(body: bytes) -> bytes:
             depth -= 1
         elif (
             not own_depth
-            and _WRITE_KEY.fullmatch(text)
-            and (found := _ITS_TEXT.match(body, token.end()))
+            and text[:1] == b'"'
+            and _WRITE_KEY.fullmatch(previous)
+            and body[previous_end : token.start()].strip() == b":"
         ):
-            pieces += [body[kept_to : found.start(1)], b'"***"']
-            kept_to = found.end(1)
-        previous = text
+            pieces += [body[kept_to : token.start()], b'"***"']
+            kept_to = token.end()
+        previous, previous_end = text, token.end()
     return b"".join([*pieces, body[kept_to:]])
 
 

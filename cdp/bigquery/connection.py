@@ -12,7 +12,6 @@ from google.oauth2 import service_account
 from cdp.errors import UserError
 from cdp.settings import Settings
 
-# What each kind of refusal usually means. Google's own message stands before it.
 # For the first question of a command: the library would try for ten minutes without a word.
 FIRST_ANSWER = bigquery.DEFAULT_RETRY.with_timeout(60)
 
@@ -20,6 +19,7 @@ _NETWORK = (
     "Nobody answered. Check the network, a proxy, and BIGQUERY_API_ENDPOINT if it is set; then run "
     "it again."
 )
+# What each kind of refusal usually means. Google's own message stands before it.
 ADVICE: Mapping[type[Exception], str] = {
     exceptions.Unauthorized: "Check GOOGLE_APPLICATION_CREDENTIALS.",
     exceptions.Forbidden: (

@@ -1,5 +1,6 @@
 """The raw tables on BigQuery: the columns of PostgreSQL's, and a ledger of what was loaded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,22 +95,22 @@ def ensure_tables(
     """Create the raw tables that are missing, add columns that PostgreSQL has and they lack.
 
     Returns the tables by name, the ledger among them. Raises BigQueryError when the data set is
-    missing, a column has another type there, or a table was made anew although the ledger says
-    that it was loaded.
+    missing, a column has another type there or was dropped, or a table and the ledger do not belong
+    together: one of them was made anew or is gone.
     """
     ledger = bigquery.Table(table_name(settings, LEDGER), schema=LEDGER_SCHEMA)
     wanted = [(raw, schema_of(connection, raw.name)) for raw in TABLES]
     tables = [_described(settings, raw, schema) for raw, schema in wanted]
     standing: dict[str, bigquery.Table] = {}
-    created: set[str] = set()
     # The ledger last: an appended table that is younger was put in the place of a loaded one.
     for table in (*tables, ledger):
         with explained(f"create {table.table_id} in {dataset_name(settings, 'raw')}"):
             try:
                 standing[table.table_id] = client.get_table(table.reference, retry=FIRST_ANSWER)
             except exceptions.NotFound:
+                if table is ledger:
+                    _require_nothing_loaded(standing, ledger)
                 client.create_table(table, exists_ok=True)
-                created.add(table.table_id)
                 standing[table.table_id] = client.get_table(table.reference)
     for raw, schema in wanted:
         table, ledger_table = standing[raw.name], standing[LEDGER]
@@ -118,14 +119,18 @@ def ensure_tables(
                 f"{table.reference} was made after {ledger_table.reference}, which says that it "
                 f"was loaded before. {_HOW_TO_RELOAD}"
             )
-        if raw.is_appended and LEDGER in created and table.num_rows:
-            client.delete_table(ledger_table.reference)
-            raise BigQueryError(
-                f"{table.reference} has rows, and {ledger_table.reference}, which says what was "
-                f"loaded, was not there. {_HOW_TO_RELOAD}"
-            )
         _add_missing_columns(client, table, schema)
     return standing
+
+
+def _require_nothing_loaded(standing: Mapping[str, bigquery.Table], ledger: bigquery.Table) -> None:
+    for raw in TABLES:
+        table = standing[raw.name]
+        if raw.is_appended and table.num_rows:
+            raise BigQueryError(
+                f"{table.reference} has rows, and {ledger.reference}, which says what was loaded, "
+                f"was not there. {_HOW_TO_RELOAD}"
+            )
 
 
 def schema_of(connection: psycopg.Connection[Any], table: str) -> list[bigquery.SchemaField]:

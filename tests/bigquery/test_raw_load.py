@@ -111,6 +111,18 @@ def test_a_transaction_that_commits_late_is_loaded_by_a_later_call(
     assert loaded_ids(client, settings) == ["early", "first", "late"]
 
 
+def die_before_the_mark(patch: pytest.MonkeyPatch) -> None:
+    """End a load where everything of its range is there and the ledger does not say so yet."""
+    query = bigquery.Client.query_and_wait
+
+    def die(self: Any, sql: str, **options: Any) -> Any:
+        if sql.startswith("update"):
+            raise KeyboardInterrupt
+        return query(self, sql, **options)
+
+    patch.setattr(bigquery.Client, "query_and_wait", die)
+
+
 @pytest.mark.parametrize("step", ["plan", "events", "landings", "mark"])
 def test_a_load_that_ends_early_is_finished_without_repeating_anything(
     step: str,
@@ -120,7 +132,7 @@ def test_a_load_that_ends_early_is_finished_without_repeating_anything(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     landed(database, "a", "b")
-    submit, query = bigquery.Client.load_table_from_file, bigquery.Client.query_and_wait
+    submit = bigquery.Client.load_table_from_file
 
     def die_after(self: Any, *arguments: Any, **options: Any) -> Any:
         job = submit(self, *arguments, **options)
@@ -129,14 +141,10 @@ def test_a_load_that_ends_early_is_finished_without_repeating_anything(
             raise KeyboardInterrupt
         return job
 
-    def die_before(self: Any, sql: str, **options: Any) -> Any:
-        if step == "mark" and sql.startswith("update"):
-            raise KeyboardInterrupt
-        return query(self, sql, **options)
-
     with monkeypatch.context() as dying:
         dying.setattr(bigquery.Client, "load_table_from_file", die_after)
-        dying.setattr(bigquery.Client, "query_and_wait", die_before)
+        if step == "mark":
+            die_before_the_mark(dying)
         with pytest.raises(KeyboardInterrupt):
             load_raw(settings, database)
     assert [each["loaded_at"] for each in ledger(client, settings)] == [None]
@@ -169,18 +177,12 @@ def test_an_answer_that_fails_to_come_repeats_no_job_that_succeeded(
     database: str, settings: Settings, client: bigquery.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     landed(database, "a")
-    query = bigquery.Client.query_and_wait
-
-    def die_before_the_mark(self: Any, sql: str, **options: Any) -> Any:
-        if sql.startswith("update"):
-            raise KeyboardInterrupt
-        return query(self, sql, **options)
 
     def unavailable(*_arguments: Any, **_options: Any) -> Any:
         raise exceptions.ServiceUnavailable("try again")  # type: ignore[no-untyped-call]
 
     with monkeypatch.context() as dying:
-        dying.setattr(bigquery.Client, "query_and_wait", die_before_the_mark)
+        die_before_the_mark(dying)
         with pytest.raises(KeyboardInterrupt):
             load_raw(settings, database)
     small_tables = "cdp.bigquery.raw_load._Loader.replace_small_tables"

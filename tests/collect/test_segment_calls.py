@@ -193,10 +193,11 @@ def test_the_write_key_is_neither_in_the_payload_nor_in_the_quarantine(service: 
     service.post("/v1/track", {"writeKey": "secret-2"})
     service.post("/v1/track", content=b'{"writeKey" : "secret-3", "event": ')
     service.post("/v1/batch", {"batch": [{"type": "track", "writeKey": "secret-4"}]})
+    service.post("/v1/track", {"write_key": "secret-5"})
 
     kept = service.rows("select payload::text from raw.events")
     kept += service.rows("select body from raw.rejected_events")
-    assert len(kept) == 4
+    assert len(kept) == 5
     assert "secret" not in str(kept)
 
 
