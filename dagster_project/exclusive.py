@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -30,7 +30,7 @@ def exclusive(
     """Hold the lock `name` for the block, after waiting for whoever holds it now.
 
     `holder` is what others are told while they wait; `on_wait` is called once with such a message.
-    The lock ends with the connection, so a killed process never leaves it behind.
+    The lock ends with the connection at the latest, so a killed process never leaves it behind.
     """
     with psycopg.connect(database, autocommit=True, application_name=holder) as connection:
         told = False
@@ -39,7 +39,10 @@ def exclusive(
                 on_wait(f"Waiting for {current_holder(connection, name) or 'another run'} to end.")
                 told = True
             time.sleep(POLL_SECONDS)
-        yield
+        try:
+            yield
+        finally:
+            _unlock(connection, name)
 
 
 def current_holder(connection: psycopg.Connection[Any], name: str) -> str | None:
@@ -53,3 +56,9 @@ def _try_lock(connection: psycopg.Connection[Any], name: str) -> bool:
         "select pg_try_advisory_lock(hashtext('cdp'), hashtext(%s))", [name]
     ).fetchone()
     return bool(row and row[0])
+
+
+def _unlock(connection: psycopg.Connection[Any], name: str) -> None:
+    """Give the lock back before the connection closes: its server notices that a moment later."""
+    with suppress(psycopg.OperationalError):  # a lost connection has lost the lock
+        connection.execute("select pg_advisory_unlock(hashtext('cdp'), hashtext(%s))", [name])

@@ -1,10 +1,11 @@
 """Identity and profiles: full resolution, and whole refreshes, on generated history.
 
-    python benchmarks/unify/run.py [events, default 1000000, ...]
+    python -m benchmarks.unify.run [events, default 1000000, ...]
 
-The history has power-law activity, several devices per user, shared devices and chains. Everything
-runs on a server of its own that is thrown away, by the commands that a person would type. What
-counts are the ratios within one run: with several sizes, those between them too.
+The history (benchmarks/unify/history.py) has power-law activity, several devices per user, shared
+devices and chains. Everything runs on a server of its own that is thrown away, by the commands that
+a person would type. What counts are the ratios within one run: with several sizes, those between
+them too.
 """
 
 import json
@@ -17,13 +18,13 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import psycopg
 from dbt.cli.main import dbtRunner
 from dbt_common.events.base_types import EventMsg
 
+from benchmarks.unify.history import generate, land
 from cdp.database import dbt_environment, migrate
 from cdp.postgres import EmbeddedPostgres
 from cdp.settings import PROJECT_DIR, environment_set
@@ -41,16 +42,17 @@ IDENTITY = (
 )
 FACTS = re.compile("int_(anchors|events|orders|refunds|traits|visits)__")
 
-# What nobody can do without: each pair of identifiers that an event carries, once.
+# What nobody can do without: each pair of identifiers that an event carries, once. A key is the
+# project's own, which is the same on every warehouse, or the cheapest hash that PostgreSQL has.
 DISTINCT_EDGES = """
-create temporary table edges as
+create temporary table edges on commit drop as
 select distinct least(key_a, key_b) as node_a, greatest(key_a, key_b) as node_b
 from (
     select
-        hashtextextended(user_id, 1) as user_key,
-        hashtextextended(email, 2) as email_key,
-        hashtextextended(phone, 3) as phone_key,
-        hashtextextended(anonymous_id, 4) as browser_key
+        {user_id} as user_key,
+        {email} as email_key,
+        {phone} as phone_key,
+        {anonymous_id} as browser_key
     from collect.stg_events
 ) as keys
 cross join lateral (
@@ -60,76 +62,38 @@ cross join lateral (
 ) as pairs (key_a, key_b)
 where key_a is not null and key_b is not null
 """
-
-# One event per number: its user by a power law, one of the user's devices, logged in or not; every
-# 200th number belongs to a shared device, every 500th to a chain of e-mails and devices.
-EVENTS = """
-insert into raw.events
-    (message_id, type, event, user_id, anonymous_id, email,
-     occurred_at, received_at, source, payload)
-select
-    'm' || number,
-    kind,
-    event,
-    case when is_chain or not is_logged_in then null else 'user-' || person end,
-    case
-        when is_chain then 'chain-' || number / 50000 || '-' || (number / 500 %% 100 + 1) / 2
-        when number %% 200 = 0 then 'kiosk-' || number %% 40
-        else 'device-' || person || '-' || number %% device_count
-    end,
-    case
-        when is_chain
-            then 'chain-' || number / 50000 || '-' || number / 500 %% 100 / 2 || '@example.org'
-        when is_logged_in and kind = 'identify' then 'person-' || person || '@example.org'
-    end,
-    %(start)s::timestamptz + number * interval '1 second',
-    now(),
-    'benchmark',
-    jsonb_build_object('type', kind, 'properties', properties)
-from (
-    select
-        number,
-        person,
-        number %% 500 = 0 as is_chain,
-        1 + person %% 4 as device_count,
-        (number * 7919 %% 10) < 6 as is_logged_in,
-        case
-            when number %% 500 = 0 or number %% 23 = 0 then 'identify'
-            when number %% 7 < 5 then 'page'
-            else 'track'
-        end as kind,
-        case
-            when number %% 23 = 0 then null
-            when number %% 7 = 5 then 'Product Viewed'
-            when number %% 7 = 6 then 'Order Completed'
-        end as event,
-        case
-            when number %% 7 = 6
-                then jsonb_build_object('order_id', 'o' || number, 'total', number %% 300)
-            else jsonb_build_object('path', '/p/' || number %% 5000, 'title', number %% 5000)
-        end as properties
-    from (
-        select
-            number,
-            (%(people)s * power((number * 2654435761 %% 1000003)::float8 / 1000003, 3))::bigint
-                as person
-        from generate_series(%(first)s::bigint, %(last)s::bigint) as number
-    ) as numbers
-) as events
-"""
+CARRIED = ("user_id", "email", "phone", "anonymous_id")
+PROJECT_KEYS = {
+    name: f"('x' || left(md5('{name}:' || {name}), 16))::bit(64)::bigint" for name in CARRIED
+}
+CHEAPEST_KEYS = {
+    name: f"hashtextextended({name}, {number})" for number, name in enumerate(CARRIED)
+}
 
 
-def land(connection: psycopg.Connection[Any], first: int, last: int, people: int) -> None:
-    connection.execute(
-        EVENTS,
-        {"first": first, "last": last, "people": people, "start": "2026-01-01T00:00:00Z"},
-    )
-    connection.execute(
-        "insert into raw.landings"
-        " (received_on, source, received_count, accepted_count, rejected_count)"
-        " values ((now() at time zone 'UTC')::date, 'benchmark', %(events)s, %(events)s, 0)",
-        {"events": last - first + 1},
-    )
+@dataclass
+class FullResolution:
+    """The identity models over everything, in seconds."""
+
+    models: float = 0
+    queries: float = 0
+    """Of that, the statements that compute; the rest is indexes, statistics, commits and dbt."""
+    rounds: int = 0
+
+    def __post_init__(self) -> None:
+        self._running: dict[str, str] = {}
+
+    def watch(self, event: EventMsg) -> None:
+        """A callback of dbt."""
+        if event.info.name == "SQLQuery":
+            self._running[event.info.thread] = event.data.sql
+            found = re.search(r"temporary table \w+__representatives_(\d+)", event.data.sql)
+            self.rounds = max(self.rounds, int(found[1])) if found else self.rounds
+        elif event.info.name == "SQLQueryStatus":
+            sql = self._running.pop(event.info.thread, "")
+            is_query = re.search(r"\bcreate\s+(temporary\s+|unlogged\s+)?table\b.* as\b", sql, re.DOTALL)
+            if is_query and event.data.node_info.node_name in IDENTITY:
+                self.queries += event.data.elapsed
 
 
 @dataclass(frozen=True)
@@ -204,28 +168,31 @@ def _memory(postmaster: int) -> int:
     return total
 
 
-def full_resolution(url: str) -> tuple[float, float, int]:
-    """Seconds of the identity models over everything, of `select distinct`, and the rounds."""
-    rounds = 0
-
-    def watch(event: EventMsg) -> None:
-        nonlocal rounds
-        if event.info.name == "SQLQuery":
-            found = re.search(r"temporary table \w+__representatives_(\d+)", event.data.sql)
-            rounds = max(rounds, int(found[1])) if found else rounds
-
+def full_resolution(url: str) -> FullResolution:
+    """Run the identity models, one after the other."""
+    resolution = FullResolution()
     project = str(PROJECT_DIR / "dbt_project")
     arguments = ["--quiet", "build", "--select", "+int_identifiers__resolved", "--threads", "1"]
     arguments += ["--project-dir", project, "--profiles-dir", project, "--log-level-file", "none"]
     with tempfile.TemporaryDirectory() as target, environment_set(dbt_environment(url)):
-        result = dbtRunner(callbacks=[watch]).invoke([*arguments, "--target-path", target])
+        run = dbtRunner(callbacks=[resolution.watch])
+        result = run.invoke([*arguments, "--target-path", target])
     if not result.success:
         raise SystemExit(f"dbt failed: {result.exception or result.result}")
-    models = {each.node.name: each.execution_time for each in result.result}  # type: ignore[union-attr]
+    resolution.models = sum(
+        each.execution_time
+        for each in result.result  # type: ignore[union-attr]
+        if each.node.name in IDENTITY
+    )
+    return resolution
+
+
+def distinct_edges(url: str, keys: dict[str, str]) -> float:
+    """Seconds of one `select distinct` of the edges."""
     with psycopg.connect(url) as connection:
         began = time.perf_counter()
-        connection.execute(DISTINCT_EDGES)
-        return sum(models[name] for name in IDENTITY), time.perf_counter() - began, rounds
+        connection.execute(DISTINCT_EDGES.format(**keys))
+        return time.perf_counter() - began
 
 
 def refresh(url: str, home: Path, *options: str) -> Refresh:
@@ -242,6 +209,20 @@ def refresh(url: str, home: Path, *options: str) -> Refresh:
         if each["unique_id"].startswith("model.")
     }
     return Refresh(seconds, results["elapsed_time"], models)
+
+
+def report_resolution(url: str, events: int) -> None:
+    full = full_resolution(url)
+    print(
+        f"\n{events:,} events: full identity resolution {full.models:.1f} s in {full.rounds} rounds, "
+        f"of it the statements that compute {full.queries:.1f} s"
+    )
+    for said, keys in (("the project's keys", PROJECT_KEYS), ("the cheapest", CHEAPEST_KEYS)):
+        distinct = distinct_edges(url, keys)
+        print(
+            f"    select distinct of the edges with {said} {distinct:.1f} s: "
+            f"ratio {full.models / distinct:.2f}, computing alone {full.queries / distinct:.2f}"
+        )
 
 
 def report(title: str, run: Refresh) -> None:
@@ -261,21 +242,16 @@ def measure(events: int) -> float:
         try:
             url = server.url()
             migrate(url)
+            history = generate(events + BATCHES * BATCH)
             with psycopg.connect(url, autocommit=True) as connection:
-                land(connection, 1, events, events // 10)
+                land(connection, history[:events])
                 connection.execute("vacuum analyze raw.events")
-                identity, distinct, rounds = full_resolution(url)
-                print(
-                    f"\n{events:,} events: full identity resolution {identity:.1f} s in {rounds} "
-                    f"rounds, select distinct of the edges {distinct:.1f} s: "
-                    f"ratio {identity / distinct:.2f}"
-                )
+                report_resolution(url, events)
                 full = refresh(url, Path(folder) / "home", "--full")
                 report(f"Full refresh of {events:,} events", full)
                 later = []
-                for batch in range(BATCHES):
-                    first = events + 1 + batch * BATCH
-                    land(connection, first, first + BATCH - 1, events // 10)
+                for first in range(events, len(history), BATCH):
+                    land(connection, history[first : first + BATCH])
                     later.append(refresh(url, Path(folder) / "home"))
                     share = later[-1].seconds / full.seconds
                     report(f"{BATCH:,} new events over {events:,} ({share:.0%} of full)", later[-1])
