@@ -1,16 +1,11 @@
 """A BigQuery to test against: the emulator `local-bigquery`, in an environment of its own.
 
-It needs CPython 3.13 and libraries that the project must not depend on, so the first test that asks
-for it makes that environment under .cache/ (seconds, with uv's cache) and later ones find it there.
+It needs CPython 3.13 and libraries that the project must not depend on.
 """
 
-import fcntl
-import hashlib
 import os
-import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,9 +19,9 @@ import pytest
 from google.cloud import bigquery
 
 from cdp.bigquery.connection import connect
-from cdp.settings import PROJECT_DIR, Settings, load_settings
+from cdp.settings import Settings, load_settings
+from tests.own_environment import python_with
 
-CACHE = PROJECT_DIR / ".cache"
 SERVER = Path(__file__).with_name("bigquery_emulator_server.py")
 REQUIREMENTS = (
     "local-bigquery==0.4.0",
@@ -62,7 +57,7 @@ class Emulator:
 @contextmanager
 def running_emulator() -> Iterator[Emulator]:
     """An emulator, its data thrown away at the end; skips the test where it cannot be set up."""
-    python = _environment()
+    python = python_with("bigquery-emulator", REQUIREMENTS, version="3.13", overrides=OVERRIDES)
     # It syncs every statement to disk, which nobody needs here: in memory where that is a folder.
     folder_in_memory = IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="cdp-bigquery-", dir=folder_in_memory) as folder:
@@ -93,55 +88,6 @@ def _serve(python: Path, folder: Path) -> Iterator[Emulator]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _environment() -> Path:
-    """The Python of the emulator's environment, made when it is not there yet."""
-    digest = hashlib.sha256("\n".join(REQUIREMENTS + OVERRIDES).encode()).hexdigest()[:12]
-    folder = CACHE / f"bigquery-emulator-{digest}"
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / "bigquery-emulator.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "complete").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            _install(folder)
-            (folder / "complete").touch()
-    return folder / "bin" / "python"
-
-
-def _install(folder: Path) -> None:
-    uv = str(Path(sys.executable).with_name("uv"))
-    python = _python_3_13()
-    if python is None:
-        pytest.skip("the BigQuery emulator needs CPython 3.13, and none was found")
-    subprocess.run([uv, "venv", "--quiet", "--python", str(python), str(folder)], check=True)
-    overrides = folder / "overrides.txt"
-    overrides.write_text("\n".join(OVERRIDES))
-    installed = subprocess.run(
-        [
-            *(uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")),
-            *("--overrides", str(overrides), *REQUIREMENTS),
-        ],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if installed.returncode:
-        pytest.skip(f"the BigQuery emulator could not be installed: {installed.stderr[-500:]}")
-
-
-def _python_3_13() -> Path | None:
-    candidates = [shutil.which("python3.13"), shutil.which("python3"), sys.executable]
-    if pyenv := shutil.which("pyenv"):
-        command = [pyenv, "prefix", "3.13"]
-        found = subprocess.run(command, check=False, capture_output=True, text=True)
-        candidates.append(str(Path(found.stdout.strip()) / "bin" / "python3.13"))
-    for candidate in candidates:
-        if candidate and Path(candidate).exists():
-            command = [candidate, "-c", "import sys; sys.exit(sys.version_info[:2] != (3, 13))"]
-            if not subprocess.run(command, check=False, capture_output=True).returncode:
-                return Path(candidate)
-    return None
 
 
 def _free_port() -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-from benchmarks.unify.run import land
+from benchmarks.unify.history import generate, land
 from cdp.database import start_database
 from cdp.postgres import EmbeddedPostgres
 from cdp.settings import Settings, load_settings
@@ -33,14 +33,15 @@ def timed(work: Callable[[Settings], RefreshResult], settings: Settings) -> floa
 
 def main() -> None:
     events = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    history = generate(events + events // 100)
     with tempfile.TemporaryDirectory(prefix="cdp-verify-", ignore_cleanup_errors=True) as folder:
         settings = load_settings(home=Path(folder))
         url = start_database(settings)
         try:
             with psycopg.connect(url, autocommit=True) as connection:
-                land(connection, 1, events, events // 10)
+                land(connection, history[:events])
                 first = timed(refresh, settings)
-                land(connection, events + 1, events + events // 100, events // 10)
+                land(connection, history[events:])
                 small = timed(refresh, settings)
             proof = timed(verify, settings)
         finally:

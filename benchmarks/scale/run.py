@@ -1,4 +1,4 @@
-"""Both engines on the same events: equal by hash, statements, rounds of identity.
+"""Both engines on the same events: equal by hash, statements, rounds of identity, bytes scanned.
 
     python -m benchmarks.scale.run [generated events, default 100000, or the word golden]
 
@@ -15,15 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
-from google.cloud import bigquery
 
-from benchmarks.unify.run import land
+from benchmarks.scale.scanned import scanned
+from benchmarks.unify.history import generate, land
 from cdp.bigquery.comparison import TABLES
 from cdp.database import migrate
+from cdp.golden import REFRESHED_AT
 from cdp.postgres import EmbeddedPostgres
 from tests.bigquery.both_engines import BothEngines
 from tests.bigquery_emulator import running_emulator
-from tests.golden import REFRESHED_AT, land_batch
+from tests.golden_batches import land_batch
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 SENT = re.compile(r"LOG:  (?:statement|execute [^:]*): ")
@@ -39,11 +40,6 @@ def sent_to_postgres(log: Path, offset: int) -> list[str]:
     return SENT.split(log.read_text(errors="replace")[offset:])[1:]
 
 
-def sent_to_bigquery(client: bigquery.Client, since: datetime) -> list[str]:
-    jobs = client.list_jobs(min_creation_time=since, max_results=10_000)
-    return [job.query for job in jobs if isinstance(job, bigquery.QueryJob)]
-
-
 def rounds(statements: list[str]) -> int:
     return max((int(each) for text in statements for each in ROUND.findall(text)), default=0)
 
@@ -52,10 +48,15 @@ def refresh(engines: BothEngines, log: Path, title: str, command: str) -> None:
     offset, since = len(log.read_text(errors="replace")), datetime.now(UTC)
     engines.refresh_both(AS_OF, command=command)
     on_postgres = sent_to_postgres(log, offset)
-    on_bigquery = sent_to_bigquery(engines.client, since)
+    on_bigquery = engines.sent(since)
     print(f"\n{title}")
     print(f"  statements  PostgreSQL {len(on_postgres)}, BigQuery {len(on_bigquery)}")
     print(f"  rounds      PostgreSQL {rounds(on_postgres)}, BigQuery {rounds(on_bigquery)}")
+    bill = scanned(engines, on_bigquery)
+    print(
+        f"  BigQuery    reads {bill.read / 2**20:.1f} MiB of columns, "
+        f"of it raw {bill.raw / 2**20:.1f}, and bills {bill.billed / 2**20:,.0f}"
+    )
     for table in TABLES:
         here, there = engines.on_postgres(table), engines.on_bigquery(table)
         verdict = "equal" if digest(here) == digest(there) else "DIFFERENT"
@@ -64,10 +65,11 @@ def refresh(engines: BothEngines, log: Path, title: str, command: str) -> None:
 
 def generated(database: str, events: int) -> Iterator[str]:
     """Land a history, and a hundredth of it more; after each the title of a refresh."""
-    for first, last in ((1, events), (events + 1, events + events // 100)):
+    history = generate(events + events // 100)
+    for part, what in ((history[:events], "events, first run"), (history[events:], "more")):
         with psycopg.connect(database, autocommit=True) as connection:
-            land(connection, first, last, events // 10)
-        yield f"{last - first + 1:,} {'events, first run' if first == 1 else 'more'}"
+            land(connection, part)
+        yield f"{len(part):,} {what}"
 
 
 def golden(database: str) -> Iterator[str]:

@@ -1,12 +1,10 @@
 """Generated history with what makes identity hard, the same for the same seed.
 
 Of each 1,000 events about 120 are of visitors who never say who they are, some are links of chains
-(10 to 200 identifiers, each known from its neighbours alone), and the rest are of users: activity by
-a power law, one to five devices each, late logins, two addresses for some, devices shared in a
-household or by everybody who passes, an office's common address, and values that identify nobody.
+(10 to 200 identifiers, each known from its neighbours alone), and the rest are of users: activity
+by a power law, one to five devices each, late logins, two addresses for some, devices shared in a
+household or by everybody who passes, an office's common address, values that identify nobody.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -55,7 +53,7 @@ order by number
 
 
 def generate(events: int, seed: int = 42) -> pd.DataFrame:
-    """`events` rows in order of arrival: number, kind (1 to 5), day, and four numbered identifiers."""
+    """`events` rows in order of arrival: number, kind (1 to 5), day, numbered identifiers."""
     random = np.random.default_rng(seed)
     chains = _chains(random, count=max(5, events // 20_000))
     visits = int(events * 0.12)
@@ -79,7 +77,7 @@ def generate(events: int, seed: int = 42) -> pd.DataFrame:
 
 def land(connection: psycopg.Connection[tuple[object, ...]], history: pd.DataFrame) -> None:
     """Put events of `generate` into raw.events, as one transaction of one source."""
-    columns: Sequence[str] = ("number", "kind", "day", "person", "address", "phone", "device")
+    columns = ["number", "kind", "day", "person", "address", "phone", "device"]
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(
             "create temporary table numbered_events (number bigint, kind int, day float8,"
@@ -99,7 +97,7 @@ def land(connection: psycopg.Connection[tuple[object, ...]], history: pd.DataFra
 
 
 def _chains(random: np.random.Generator, count: int) -> pd.DataFrame:
-    """One row per link; every second identifier of a chain is a device, the others are addresses."""
+    """One row per link; every second identifier of a chain is a device, the others addresses."""
     lengths = random.integers(10, 201, count)
     lengths[0] = 200
     first_of_chain = np.repeat(np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths - 1)
@@ -153,9 +151,7 @@ def _users(random: np.random.Generator, users: int, events: int) -> tuple[pd.Dat
     device = np.where((person >= 0) & some(0.08), NOBODY, device_ids[slot])
     is_known = person >= 0
     kiosks, offices = max(4, events // 100_000), max(3, events // 500_000)
-    device = np.where(
-        is_known & some(0.012), SHARED + random.integers(0, kiosks, events), device
-    )
+    device = np.where(is_known & some(0.012), SHARED + random.integers(0, kiosks, events), device)
     address = np.where(
         is_known & some(0.004), SHARED + random.integers(0, offices, events), address
     )

@@ -66,9 +66,7 @@ CARRIED = ("user_id", "email", "phone", "anonymous_id")
 PROJECT_KEYS = {
     name: f"('x' || left(md5('{name}:' || {name}), 16))::bit(64)::bigint" for name in CARRIED
 }
-CHEAPEST_KEYS = {
-    name: f"hashtextextended({name}, {number})" for number, name in enumerate(CARRIED)
-}
+CHEAPEST_KEYS = {name: f"hashtextextended({name}, {number})" for number, name in enumerate(CARRIED)}
 
 
 @dataclass
@@ -81,17 +79,16 @@ class FullResolution:
     rounds: int = 0
 
     def __post_init__(self) -> None:
-        self._running: dict[str, str] = {}
+        self._sent = ""
 
     def watch(self, event: EventMsg) -> None:
         """A callback of dbt."""
         if event.info.name == "SQLQuery":
-            self._running[event.info.thread] = event.data.sql
+            self._sent = event.data.sql
             found = re.search(r"temporary table \w+__representatives_(\d+)", event.data.sql)
             self.rounds = max(self.rounds, int(found[1])) if found else self.rounds
         elif event.info.name == "SQLQueryStatus":
-            sql = self._running.pop(event.info.thread, "")
-            is_query = re.search(r"\bcreate\s+(temporary\s+|unlogged\s+)?table\b.* as\b", sql, re.DOTALL)
+            is_query = re.search(r"\bcreate\s+(temporary\s+)?table\b.* as\b", self._sent, re.DOTALL)
             if is_query and event.data.node_info.node_name in IDENTITY:
                 self.queries += event.data.elapsed
 
@@ -179,11 +176,8 @@ def full_resolution(url: str) -> FullResolution:
         result = run.invoke([*arguments, "--target-path", target])
     if not result.success:
         raise SystemExit(f"dbt failed: {result.exception or result.result}")
-    resolution.models = sum(
-        each.execution_time
-        for each in result.result  # type: ignore[union-attr]
-        if each.node.name in IDENTITY
-    )
+    results = getattr(result.result, "results", [])
+    resolution.models = sum(each.execution_time for each in results if each.node.name in IDENTITY)
     return resolution
 
 
@@ -214,8 +208,8 @@ def refresh(url: str, home: Path, *options: str) -> Refresh:
 def report_resolution(url: str, events: int) -> None:
     full = full_resolution(url)
     print(
-        f"\n{events:,} events: full identity resolution {full.models:.1f} s in {full.rounds} rounds, "
-        f"of it the statements that compute {full.queries:.1f} s"
+        f"\n{events:,} events: full identity resolution {full.models:.1f} s, "
+        f"{full.rounds} rounds, of it the statements that compute {full.queries:.1f} s"
     )
     for said, keys in (("the project's keys", PROJECT_KEYS), ("the cheapest", CHEAPEST_KEYS)):
         distinct = distinct_edges(url, keys)

@@ -22,9 +22,10 @@ def setup() -> None:
 
 @app.command()
 def smoke() -> None:
-    """Build the demo's scenario on BigQuery and on PostgreSQL, and compare every public table.
+    """Refresh the golden files on BigQuery and on PostgreSQL, and compare every public table.
 
-    In data sets of its own, which are removed, with a thrown-away PostgreSQL. Costs some cents.
+    Three refreshes, the later ones of what is new, in data sets of their own, which are removed,
+    with a thrown-away PostgreSQL. Costs some cents.
     """
     from cdp.bigquery.smoke import run_smoke  # noqa: PLC0415
 

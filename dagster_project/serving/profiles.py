@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -21,20 +21,34 @@ Text = Annotated[str | None, Query(max_length=512)]
 Cursor = Annotated[str | None, Query(max_length=200)]
 Page = Annotated[int, Query(ge=1, le=1000)]
 
-# $1 is where the page begins, $2 its size, $3 the instant, $4 an audience. A profile that has
-# become part of another one is shown in the place of that one only; so is a newcomer's identifier
-# that no profile begins with.
-PEOPLE = """
+# $1 is where the page begins, $2 its size, $3 the instant. A profile that has become part of
+# another one is shown in the place of that one only; so is a newcomer's identifier that no profile
+# begins with.
+EVERYBODY = f"""
 with listed as (
     select everybody.*
-    from ({listed}) as everybody
+    from (
+        (
+            select
+                profiles.profile_id,
+                null as identifier_type,
+                null as identifier_value
+            from decide.profiles
+            where $1::uuid is null or profiles.profile_id > $1
+            order by profiles.profile_id
+            limit $2
+        )
+        union all
+        select newcomers.*
+        from decide.named_lately($1::uuid, $2::integer, newcomers_only => true) as newcomers
+    ) as everybody
     order by everybody.profile_id
     limit $2
 )
 
 select
     listed.profile_id as place,
-    {columns}
+    {", ".join(f"(now.profile).{name}" for name in COLUMNS)}
 from listed
 left join lateral decide.profile_now(
     case when listed.identifier_type is null then listed.profile_id end,
@@ -45,34 +59,29 @@ left join lateral decide.profile_now(
     $3::timestamptz
 ) as now on (now.profile).profile_id = listed.profile_id
 order by listed.profile_id
+"""  # noqa: S608 - constants
+# Who may belong to an audience now: who did at the last refresh, and whom something pending names.
+# $1 is where the page begins, $2 its size, $3 the audience.
+CANDIDATES = """
+select candidates.*
+from (
+    select
+        members.profile_id,
+        null as identifier_type,
+        null as identifier_value
+    from segment.audiences
+    inner join segment.audience_members as members
+        on audiences.audience_id = members.audience_id
+    where
+        audiences.audience_key = $3::text
+        and ($1::uuid is null or members.profile_id > $1)
+    union
+    select named.*
+    from decide.named_lately($1::uuid, $2::integer, newcomers_only => false) as named
+) as candidates
+order by candidates.profile_id
+limit $2
 """
-EVERYBODY = """
-        (
-            select
-                profiles.profile_id,
-                null as identifier_type,
-                null as identifier_value
-            from decide.profiles
-            where ($1::uuid is null or profiles.profile_id > $1) and $4::text is null
-            order by profiles.profile_id
-            limit $2
-        )
-        union all
-        select newcomers.*
-        from decide.newcomers($1::uuid, $2::integer) as newcomers
-    """
-MEMBERS = """
-        select
-            members.profile_id,
-            null as identifier_type,
-            null as identifier_value
-        from segment.audiences
-        inner join segment.audience_members as members
-            on audiences.audience_id = members.audience_id
-        where
-            audiences.audience_key = $4::text
-            and ($1::uuid is null or members.profile_id > $1)
-    """
 
 EVENT_COLUMNS = (
     "event_id",
@@ -132,8 +141,8 @@ def profile_routes(database: Database, rulebooks: Rulebooks, clock: Clock) -> AP
     ) -> Response:
         """Profiles by id, page by page: `next_cursor` of one page is the `cursor` of the next.
 
-        With identifiers, the one profile that all of them name. A page of an audience lists who
-        belonged at the last refresh, each as of now.
+        With identifiers, the one profile that all of them name. A page of an audience may be
+        shorter than `limit`: some of those who belonged at the last refresh may not any more.
         """
         given = {"email": email, "user_id": user_id, "phone": phone, "anonymous_id": anonymous_id}
         named = {kind: _plain(text, kind) for kind, text in given.items() if text is not None}
@@ -141,11 +150,9 @@ def profile_routes(database: Database, rulebooks: Rulebooks, clock: Clock) -> AP
         if named:
             found = await _named(named, key)
             return json_response({"profiles": found, "next_cursor": None})
-        listed = EVERYBODY if key is None else MEMBERS
-        statement = PEOPLE.format(
-            listed=listed, columns=", ".join(f"(now.profile).{name}" for name in COLUMNS)
-        )
-        rows = await database.rows(statement, [cursor, limit, clock(), key])
+        if key is not None:
+            return json_response(await _members(key, cursor, limit))
+        rows = await database.rows(EVERYBODY, [cursor, limit, clock()])
         next_cursor = rows[-1]["place"] if len(rows) == limit else None
         found = [
             {name: row[name] for name in COLUMNS} for row in rows if row["profile_id"] is not None
@@ -161,10 +168,22 @@ def profile_routes(database: Database, rulebooks: Rulebooks, clock: Clock) -> AP
                 return []
             found[row["profile_id"]] = row
         [row, *others] = found.values()
-        keys = [each["audience_key"] for each in row["audiences"]]
-        if others or (audience is not None and audience not in keys):
+        if others or (audience is not None and audience not in _audience_keys(row)):
             return []
         return [{name: row[name] for name in COLUMNS}]
+
+    async def _members(audience: str, cursor: UUID | None, limit: int) -> dict[str, Any]:
+        """A page of who belongs to an audience now, each asked about as a decision would."""
+        candidates = await database.rows(CANDIDATES, [cursor, limit, audience])
+        found = []
+        for candidate in candidates:
+            place, kind = candidate["profile_id"], candidate["identifier_type"]
+            named = {kind: candidate["identifier_value"]} if kind else {"profile_id": place}
+            row = await _one(identifiers(**named))
+            if row and row["profile_id"] == place and audience in _audience_keys(row):
+                found.append({name: row[name] for name in COLUMNS})
+        next_cursor = candidates[-1]["profile_id"] if len(candidates) == limit else None
+        return {"profiles": found, "next_cursor": next_cursor}
 
     async def _one(who: Identifiers) -> Row | None:
         _book, rows = await rulebooks.ask("profile_statement", [*who.parameters(), clock(), True])
@@ -205,6 +224,10 @@ def profile_routes(database: Database, rulebooks: Rulebooks, clock: Clock) -> AP
         return json_response(content)
 
     return router
+
+
+def _audience_keys(row: Row) -> set[str]:
+    return {each["audience_key"] for each in row["audiences"]}
 
 
 def _cursor(row: Row) -> str:

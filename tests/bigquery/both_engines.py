@@ -67,6 +67,13 @@ class BothEngines:
         if problems or not result.success:
             raise BuildError("\n".join(problems) or str(result.exception))
 
+    def sent(self, since: datetime) -> list[str]:
+        """The statements that BigQuery got for these data sets since an instant, in their order."""
+        jobs = self.client.list_jobs(min_creation_time=since, max_results=10_000)
+        queries = [job for job in jobs if isinstance(job, bigquery.QueryJob)]
+        here = f"{self.settings.bigquery_dataset}_"
+        return [each.query for each in sorted(queries, key=_age) if here in each.query]
+
     def on_postgres(self, table: str) -> list[str]:
         return comparable(self.postgres_rows(table), TABLES[table])
 
@@ -81,3 +88,7 @@ class BothEngines:
         """What a table on BigQuery holds, named as stage.table."""
         found = self.client.list_rows(f"cdp.{self.settings.bigquery_dataset}_{table}")
         return [dict(row) for row in found]
+
+
+def _age(job: bigquery.QueryJob) -> tuple[datetime, str]:
+    return job.created, job.job_id

@@ -184,6 +184,36 @@ async def test_somebody_new_is_known_with_the_first_event(database: str) -> None
         assert len({message_id for page in pages for message_id in page}) == 5
 
 
+async def test_an_audience_lists_who_belongs_now(database: str) -> None:
+    """A buyer who is new, one who is known, two who become one; and not who has a refund."""
+    traits = {"email": "cleo@example.net"}
+    async with serving(database) as client:
+        assert await members_now(client) == ["ada", "cleo"]
+        landed(
+            database,
+            order("fresh", 250, 5),
+            order("ben", 250, 5),
+            happened(4, "identify", userId="cleo-too", traits=traits),
+            happened(4, "identify", userId="cleo", traits=traits),
+            happened(3, event="Order Refunded", userId="ada", properties={"order_id": "ada-3"}),
+        )
+        found = await members_now(client)
+    assert len(found) == 3
+    assert {"ben", "fresh"} < set(found) <= {"ben", "fresh", "cleo", "cleo-too"}
+
+
+async def members_now(client: httpx.AsyncClient) -> list[str]:
+    """The user_ids of an audience's pages, sorted."""
+    found: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        address = f"/profiles?audience=high_value_last_30_days&limit=2{cursor}"
+        page = (await client.get(address)).json()
+        found += [each["user_id"] for each in page["profiles"]]
+        cursor = f"&cursor={page['next_cursor']}" if page["next_cursor"] else None
+    return sorted(found)
+
+
 async def test_several_contexts_are_decided_at_once_and_kept_apart(database: str) -> None:
     contexts = [{"n": number, **(CONCERT if number % 2 else {})} for number in range(100)]
     async with serving(database) as client:

@@ -2,8 +2,7 @@
 
 Everything lands first. Transactions that were opened between the events hold the horizon of a build
 back to where they began, so that the rest is pending for it; the last build sees all of it. One
-build answers for many histories, each cut at a place of its own; hypothesis would need one for each
-example.
+build answers for many histories at once. `make test-long` has hypothesis choose histories and cuts.
 """
 
 import json
@@ -17,25 +16,20 @@ from uuid import UUID
 import msgspec
 import psycopg
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from psycopg import RawCursor
-from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from cdp.postgres import EmbeddedPostgres
 from dagster_project.serving.identity import identifiers
 from dagster_project.serving.rulebook import SOURCES, Rulebook, Sources, compile_rulebook
-from tests.conftest import TEMPLATE
+from tests.conftest import fresh_database
 from tests.decide.histories import AS_OF, histories, interleaved
 from tests.warehouse import build, land
 
 # One process for all of it: the builds are the dear part.
 pytestmark = pytest.mark.xdist_group("live equals batch")
-SEED = 20261126
-# What share of the events a build has seen, and how long before AS_OF it ran. Windows end between.
-CUTS = [(0.45, timedelta(days=20)), (0.75, timedelta(days=1)), (0.95, timedelta(0))]
-# From there on events are received as they land, as day by day; before, they land long
-# after their receipt, as a replay's do.
-LANDING_AT_ONCE = 0.75
 MODELS = "+path:models/unify +path:models/collect watermark"
 # Beside those of seeds/audiences.csv: what time, merges and refunds move.
 AUDIENCES = {
@@ -120,6 +114,52 @@ Person = dict[str, Any]
 Identifier = tuple[str, str]
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A build that has seen a `share` of the events, and ran so long before AS_OF."""
+
+    share: float
+    before: timedelta
+
+
+@dataclass(frozen=True)
+class History:
+    """What lands, and where it is cut."""
+
+    seed: int
+    world_count: int
+    cuts: tuple[Cut, ...]
+    landing_at_once: float
+    """From that share on events are received as they land, as day by day; before, they land long
+    after their receipt, as a replay's do."""
+
+
+HISTORY = History(
+    seed=20261126,
+    world_count=40,
+    # Windows end between.
+    cuts=(Cut(0.45, timedelta(days=20)), Cut(0.75, timedelta(days=1)), Cut(0.95, timedelta(0))),
+    landing_at_once=0.75,
+)
+DAYS_BEFORE = st.sampled_from([0, 1, 5, 20, 31]).map(lambda days: timedelta(days=days))
+HISTORIES = st.builds(
+    History,
+    seed=st.integers(0, 2**32),
+    world_count=st.sampled_from([5, 20]),
+    cuts=st.lists(st.tuples(st.floats(0.05, 0.99), DAYS_BEFORE), min_size=2, max_size=3).map(
+        lambda drawn: tuple(
+            Cut(share, before)
+            for share, before in zip(
+                sorted(share for share, _before in drawn),
+                sorted((before for _share, before in drawn), reverse=True),
+                strict=True,
+            )
+        )
+    ),
+    landing_at_once=st.floats(0.0, 1.0),
+)
+
+
 @dataclass
 class Answers:
     """What was said about everybody: at each cut live, and in the end by the batch."""
@@ -132,39 +172,41 @@ class Answers:
 
 @pytest.fixture(scope="module")
 def answers(cluster: EmbeddedPostgres) -> Iterator[Answers]:
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute(f"create database cut_histories template {TEMPLATE}")
-    url = make_conninfo(cluster.url("cut_histories"))
-    events = interleaved(histories(SEED, world_count=40, event_count=40), SEED)
+    with fresh_database(cluster, "cut_histories") as database:
+        yield answers_about(HISTORY, database)
+
+
+def answers_about(history: History, database: str) -> Answers:
+    worlds = histories(history.seed, history.world_count, event_count=40)
+    events = interleaved(worlds, history.seed)
     holding: list[psycopg.Connection[Any]] = []
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(database, autocommit=True) as connection:
         for number, event in enumerate(events):
-            while len(holding) < len(CUTS) and number >= CUTS[len(holding)][0] * len(events):
-                holding.append(psycopg.connect(url))
+            cuts = history.cuts
+            while len(holding) < len(cuts) and number >= cuts[len(holding)].share * len(events):
+                holding.append(psycopg.connect(database))
                 holding[-1].execute("select pg_current_xact_id()")
-            if number >= LANDING_AT_ONCE * len(events):
+            if number >= history.landing_at_once * len(events):
                 del event["receivedAt"]
             land(connection, [event])
         connection.execute("create temp table wanted as " + wanted())
         define(connection)
         found = Answers()
-        build(url, command="seed")
-        for transaction, (_share, before) in zip(holding, CUTS, strict=True):
+        build(database, command="seed")
+        for transaction, cut in zip(holding, history.cuts, strict=True):
             # At first with the tables that the service reads beside the online store.
             models = MODELS if found.live else f"{MODELS} +audience_catalog"
-            build(url, select=models, as_of=AS_OF - before, command="run")
+            build(database, select=models, as_of=AS_OF - cut.before, command="run")
             book = rulebook(connection)
             found.live.append(people(connection, LIVE, [AS_OF]))
             found.decisions.append(decisions(connection, book))
             transaction.close()
-        build(url, as_of=AS_OF, command="run", full_refresh=True)
+        build(database, as_of=AS_OF, command="run", full_refresh=True)
         found.live.append(people(connection, LIVE, [AS_OF]))
         found.decisions.append(decisions(connection, book))
         found.batch = people(connection, BATCH, [])
         found.members = people(connection, MEMBERS, [])
-    yield found
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute("drop database cut_histories with (force)")
+    return found
 
 
 def define(connection: psycopg.Connection[Any]) -> None:
@@ -227,34 +269,33 @@ def people(
     return {(row.pop("identifier_type"), row.pop("identifier_value")): row for row in rows}
 
 
-@pytest.mark.parametrize("cut", range(len(CUTS) + 1))
-def test_everybody_is_answered_as_by_a_full_refresh(answers: Answers, cut: int) -> None:
-    live, paths = answers.live[cut], Counter[str | None]()
-    differences = []
+def differences(answers: Answers, cut: int) -> list[tuple[Identifier, dict[str, tuple[Any, Any]]]]:
+    """Who was told something else than the full refresh says, with what was said and should be."""
+    found = []
     for identifier, batch in answers.batch.items():
-        person = dict(live[identifier])
-        paths[person.pop("path")] += 1
-        assert not person.pop("is_degraded"), identifier
+        live = answers.live[cut][identifier]
         expected = batch if batch["profile_id"] else dict.fromkeys(batch)
-        if person != expected:
-            differences.append(
-                (
-                    identifier,
-                    {
-                        name: (person[name], value)
-                        for name, value in expected.items()
-                        if person[name] != value
-                    },
-                )
-            )
-    assert differences[:3] == []
+        expected = expected | {"is_degraded": False}
+        other = {
+            name: (live[name], value) for name, value in expected.items() if live[name] != value
+        }
+        if other:
+            found.append((identifier, other))
+    return found
+
+
+@pytest.mark.parametrize("cut", range(len(HISTORY.cuts) + 1))
+def test_everybody_is_answered_as_by_a_full_refresh(answers: Answers, cut: int) -> None:
+    assert differences(answers, cut)[:3] == []
     assert len(answers.batch) > 500
-    if cut < len(CUTS):
-        assert min(paths["walk"], paths["same"] or paths["batch"]) > 20, paths
-    assert any(isinstance(person["profile_id"], UUID) for person in live.values())
+    people_by_path = Counter(person["path"] for person in answers.live[cut].values())
+    if cut < len(HISTORY.cuts):
+        same_or_batch = people_by_path["same"] or people_by_path["batch"]
+        assert min(people_by_path["walk"], same_or_batch) > 20, people_by_path
+    assert any(isinstance(person["profile_id"], UUID) for person in answers.live[cut].values())
 
 
-@pytest.mark.parametrize("cut", range(len(CUTS) + 1))
+@pytest.mark.parametrize("cut", range(len(HISTORY.cuts) + 1))
 def test_everybody_is_decided_about_as_after_a_full_refresh(answers: Answers, cut: int) -> None:
     after = answers.decisions[-1]
     assert answers.decisions[cut] == after
@@ -265,6 +306,29 @@ def test_everybody_is_decided_about_as_after_a_full_refresh(answers: Answers, cu
 
 
 def test_audiences_are_those_of_the_batch(answers: Answers) -> None:
+    assert_members_of_the_batch(answers)
+
+
+def assert_members_of_the_batch(answers: Answers) -> None:
     for identifier, members in answers.members.items():
         for row in answers.decisions[-1][identifier]:
             assert row["audience_keys"] == members["audience_keys"]
+
+
+@pytest.mark.long
+@settings(
+    max_examples=10,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(history=HISTORIES)
+def test_any_history_cut_anywhere_is_answered_as_by_a_full_refresh(
+    cluster: EmbeddedPostgres, history: History
+) -> None:
+    with fresh_database(cluster) as database:
+        answers = answers_about(history, database)
+    for cut in range(len(history.cuts) + 1):
+        assert differences(answers, cut)[:3] == []
+        assert answers.decisions[cut] == answers.decisions[-1]
+    assert_members_of_the_batch(answers)

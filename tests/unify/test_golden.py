@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.golden import REFRESHED_AT, TABLES, Row, as_golden, expected_rows, land_batch
+from cdp.golden import REFRESHED_AT, TABLES, Row, as_golden, expected_rows
+from tests.golden_batches import land_batch
 from tests.unify.conftest import UNIFY, Warehouse
 from tests.warehouse import build
 

@@ -203,14 +203,14 @@ end $$
 
 
 {#
-    Who may be in the list of all profiles without being in the store: identifiers that it gives to
-    nobody, each with the id of a profile that begins with it, in the order of these ids. For
-    profile_now to say of each if that is a profile. Looks at the newest 10,000 pending events, so
-    that a page of the list costs the same however many there are.
+    Whom the newest 10,000 pending events name, in the order of profile ids: what the lists of profiles
+    have beside the store. With newcomers_only, identifiers that the store gives to nobody, each with the
+    id of a profile that begins with it; else also profiles that stand, without an identifier. For
+    profile_now to say of each if that is a profile. A page costs the same however many are pending.
 #}
-{% macro newcomers_sql() %}
-create or replace function decide.newcomers(
-    after_profile_id uuid, most integer
+{% macro named_lately_sql() %}
+create or replace function decide.named_lately(
+    after_profile_id uuid, most integer, newcomers_only boolean
 ) returns table (profile_id uuid, identifier_type text, identifier_value text)
 language plpgsql stable security definer rows 10
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
@@ -226,12 +226,12 @@ begin
     into from_xid, from_day
     from decide.watermark;
     return query
-    select distinct on (begun.profile_id) begun.*
+    select distinct on (named.profile_id) named.*
     from (
         select
-            {{ profile_id_of('carried.kind', 'carried.value') }} as profile_id,
-            carried.kind,
-            carried.value
+            coalesce(known.profile_id, {{ profile_id_of('carried.kind', 'carried.value') }}) as profile_id,
+            case when known.profile_id is null then carried.kind end as kind,
+            case when known.profile_id is null then carried.value end as value
         from (
             select
                 {%- for identifier in carried_identifiers() %}
@@ -244,18 +244,12 @@ begin
             limit 10000
         ) as newest
         cross join lateral {{ carried_values('newest') }} as carried (kind, value)
-        where
-            carried.value is not null
-            and not exists (
-                select
-                from decide.identifiers as known
-                where
-                    known.identifier_key = decide.key_of(carried.kind, carried.value)
-                    and known.profile_id is not null
-            )
-    ) as begun
-    where after_profile_id is null or begun.profile_id > after_profile_id
-    order by begun.profile_id
+        left join decide.identifiers as known
+            on known.identifier_key = decide.key_of(carried.kind, carried.value)
+        where carried.value is not null and not (newcomers_only and known.profile_id is not null)
+    ) as named
+    where after_profile_id is null or named.profile_id > after_profile_id
+    order by named.profile_id
     limit most;
 end $$
 {% endmacro %}

@@ -24,6 +24,8 @@ with stored as materialized (
     select
         known.root_key,
         profiles as profile,
+        watermark.to_xid::text::xid8 as from_xid,
+        watermark.pending_from,
         watermark.to_xid::text::xid8 <= (
             select landed.xid
             from raw.landing_transactions as landed
@@ -59,12 +61,18 @@ select
 from stored
 where not stored.is_anything_pending
 union all
-select corrected.*
+select
+    coalesce(corrected.profile, stored.profile) as profile,
+    corrected.path,
+    corrected.is_degraded,
+    corrected.anchor_ids,
+    corrected.pending,
+    corrected.nodes
 from (select) as always
 left join stored on true
 cross join lateral decide.profile_with_pending(
     wanted_profile_id, wanted_user_id, wanted_email, wanted_phone, wanted_anonymous_id,
-    as_of, with_pending, max_nodes, stored.root_key, stored.profile
+    as_of, with_pending, max_nodes, stored.root_key, stored.from_xid, stored.pending_from
 ) as corrected
 where stored.is_anything_pending is distinct from false
 $$
@@ -91,15 +99,17 @@ table (
 )
 {%- endmacro %}
 
-{# As profile_now, whatever has landed; reads what its caller may not. What the store has for the strongest
-   identifier may be given: the root of its component, and the profile as of today. #}
+{# As profile_now, whatever has landed; reads what its caller may not. The caller may know the stored profile
+   as of today, of the strongest identifier: then it gives the root of its component, with what the watermark
+   says of pending events, and when that profile is the answer it is not repeated here: null. #}
 {% macro profile_with_pending_sql() %}
 create or replace function decide.profile_with_pending(
     {{ profile_now_parameters() }},
     with_pending boolean,
     max_nodes integer,
     stored_root_key bigint,
-    stored_profile decide.profiles
+    stored_from_xid xid8,
+    stored_pending_from timestamptz
 ) returns {{ profile_now_columns() }}
 language plpgsql stable security definer rows 1
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
@@ -116,8 +126,23 @@ declare
     start decide.live_node;
     over_limit decide.live_node[] := '{}';
     facts decide.live_facts;
+    stored_profile decide.profiles;
     busy_root bigint;
 begin
+    -- Most people have nothing pending: then the stored row is the answer. What landed late would be in
+    -- other partitions than those that are named here, which a plan is made of.
+    if stored_root_key is not null and stored_pending_from >= {{ timestamp_literal(pending_from()) }} then
+        if
+            not exists (select from raw.late_landings as late where late.xid >= stored_from_xid)
+            and {{ nothing_is_pending('stored_root_key', 'stored_from_xid', received_lately) }}
+        then
+            path := 'batch';
+            is_degraded := false;
+            return next;
+            return;
+        end if;
+    end if;
+
     select
         watermark.to_xid,
         watermark.to_xid::text::xid8,
@@ -129,29 +154,27 @@ begin
     if not with_pending then
         from_xid := '18446744073709551615';
         is_published_today := true;
-    end if;
-
-    -- Most people have nothing pending: then the stored row is the answer. What landed late would be
-    -- in other partitions than those that are named here, which a plan is made of.
-    if with_pending and from_day >= {{ timestamp_literal(pending_from()) }} then
+    elsif from_day >= {{ timestamp_literal(pending_from()) }} then
         if wanted_profile_id is not null and is_published_today then
-            select roots.root_key into stored_root_key
+            select roots.root_key into busy_root
             from decide.identifiers as roots
             where
                 roots.profile_id = wanted_profile_id
                 and roots.identifier_key = roots.root_key
                 and roots.is_linking;
-            select profiles.* into stored_profile
-            from decide.profiles
-            where profiles.profile_id = wanted_profile_id;
-        end if;
-        if stored_root_key is not null and stored_profile.profile_id is not null then
-            if {{ nothing_is_pending('stored_root_key', 'from_xid', received_lately) }} then
-                profile := stored_profile;
-                path := 'batch';
-                return next;
-                return;
+            if busy_root is not null and {{ nothing_is_pending('busy_root', 'from_xid', received_lately) }} then
+                select profiles.* into profile
+                from decide.profiles
+                where profiles.profile_id = wanted_profile_id;
+                if profile.profile_id is not null then
+                    path := 'batch';
+                    return next;
+                    return;
+                end if;
+                busy_root := null;
             end if;
+        else
+            -- Nothing landed late, so it was something pending that kept the stored row from being it.
             busy_root := stored_root_key;
         end if;
     end if;
@@ -279,9 +302,8 @@ begin
         end if;
         continue when facts.anchor_ids is null and facts.pending is null;
         is_degraded := is_degraded or cardinality(nodes) > max_nodes;
-        if path = 'walk' or not is_published_today then
-            stored_profile := null;
-        elsif stored_root_key is distinct from known.root_key or stored_profile.profile_id is null then
+        stored_profile := null;
+        if path = 'same' and is_published_today then
             select profiles.* into stored_profile
             from decide.profiles
             where profiles.profile_id = known.profile_id;

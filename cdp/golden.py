@@ -10,12 +10,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import psycopg
-
 from cdp.settings import PROJECT_DIR
-from tests.warehouse import land
 
-GOLDEN = PROJECT_DIR / "seeds" / "golden"
+FOLDER = PROJECT_DIR / "seeds" / "golden"
+# One batch of events before each.
 REFRESHED_AT = ("2026-03-10T12:00:00Z", "2026-03-20T12:00:00Z", "2026-04-01T12:00:00Z")
 # What each file is sorted by.
 TABLES = {
@@ -31,16 +29,14 @@ INTERNAL = ("identifier_key", "run")
 Row = dict[str, Any]
 
 
-def land_batch(database: str, batch: int) -> None:
-    """Land the events of a batch, numbered from 1, each in a transaction of its own."""
-    with psycopg.connect(database, autocommit=True) as connection:
-        for line in (GOLDEN / f"events_{batch}.ndjson").read_text().splitlines():
-            land(connection, [json.loads(line)])
+def batch_of_events(batch: int) -> list[Row]:
+    """Segment-shaped events of a batch, numbered from 1, in the order of landing."""
+    return _lines(f"events_{batch}")
 
 
 def expected_rows(table: str) -> list[Row]:
-    lines = (GOLDEN / "expected" / f"{table}.ndjson").read_text().splitlines()
-    return [json.loads(line) for line in lines]
+    """What a table of unify holds after the last batch."""
+    return _lines(f"expected/{table}")
 
 
 def as_golden(table: str, tables: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Row]:
@@ -59,6 +55,10 @@ def as_golden(table: str, tables: Mapping[str, Iterable[Mapping[str, Any]]]) -> 
         for row in rows
     ]
     return sorted(plain, key=lambda row: [row[name] for name in TABLES[table]])
+
+
+def _lines(name: str) -> list[Row]:
+    return [json.loads(line) for line in (FOLDER / f"{name}.ndjson").read_text().splitlines()]
 
 
 def _as_plain(value: Any) -> Any:
