@@ -275,10 +275,11 @@ def differences(answers: Answers, cut: int) -> list[tuple[Identifier, dict[str, 
     for identifier, batch in answers.batch.items():
         live = answers.live[cut][identifier]
         expected = batch if batch["profile_id"] else dict.fromkeys(batch)
-        expected = expected | {"is_degraded": False}
         other = {
             name: (live[name], value) for name, value in expected.items() if live[name] != value
         }
+        if live["is_degraded"]:
+            other["is_degraded"] = (True, False)
         if other:
             found.append((identifier, other))
     return found

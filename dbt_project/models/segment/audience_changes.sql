@@ -84,10 +84,10 @@ differences as (
 runs as (select * from {{ ref('refresh_window') }}),
 
 active_profiles as (
-    select distinct events.profile_id
-    from {{ ref('events') }} as events
-    inner join {{ ref('stg_events') }} as landed on events.event_id = landed.event_id
-    inner join runs on landed.xid >= runs.published_xid
+    select distinct owners.profile_id
+    from {{ ref('int_events__arrived') }} as arrived
+    inner join {{ ref('int_anchors__resolved') }} as owners on arrived.anchor_id = owners.anchor_id
+    inner join runs on arrived.xid >= runs.published_xid
 ),
 
 regroupings as (
