@@ -53,7 +53,8 @@
 
 {# Incremental strategy: the model selects all rows of the keys that are in the table named by
    meta.touched. Rows that are there already stay untouched, rows that differ are replaced, and rows
-   that the model no longer selects go. unique_key names a row. #}
+   that the model no longer selects go. unique_key names a row.
+   meta.touched_from, {time of a row: column of the touched table}, leaves out the rows before. #}
 {% macro get_incremental_replace_touched_sql(arg_dict) %}
     {% set target_table = arg_dict['target_relation'] %}
     {% set selected = arg_dict['temp_relation'] %}
@@ -70,9 +71,7 @@
     {% for column in arg_dict['unique_key'] %}
         {% do same_row.append('selected.' ~ column ~ ' = standing.' ~ column) %}
     {% endfor %}
-    delete from {{ target_table }} as standing
-    where
-        standing.{{ touched_key }} in (select {{ touched_key }} from {{ touched }})
+    {{ delete_touched(target_table, touched, touched_key, config.get('meta').get('touched_from', {})) }}
         and not exists (
             select 1
             from {{ selected }} as selected

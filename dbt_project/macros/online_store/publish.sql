@@ -68,10 +68,7 @@
             {% do run_query('create unique index ' ~ relation.identifier ~ '_key on ' ~ relation
                 ~ ' (' ~ key | join(', ') ~ ')') %}
         {% endif %}
-        {% for index in indexes %}
-            {% do run_query('create index ' ~ relation.identifier ~ '_' ~ index.split(',')[0] ~ ' on '
-                ~ relation ~ ' (' ~ index ~ ')') %}
-        {% endfor %}
+        {% do make_online_indexes(relation, indexes) %}
         {{ return(true) }}
     {% else %}
         {% set standing = adapter.get_columns_in_relation(relation) | map(attribute='name') | list %}
@@ -79,8 +76,18 @@
         {% for column in added %}
             {% do run_query('alter table ' ~ relation ~ ' add column ' ~ column.name ~ ' ' ~ column.data_type) %}
         {% endfor %}
+        {% do make_online_indexes(relation, indexes) %}
         {{ return(added | length > 0) }}
     {% endif %}
+{% endmacro %}
+
+
+{# Readers go on while an index is made that an earlier version did not have. #}
+{% macro make_online_indexes(relation, indexes) %}
+    {% for index in indexes %}
+        {% do run_query('create index if not exists ' ~ relation.identifier ~ '_' ~ index.split(',')[0]
+            ~ ' on ' ~ relation ~ ' (' ~ index ~ ')') %}
+    {% endfor %}
 {% endmacro %}
 
 
@@ -95,11 +102,21 @@
     {% for column in columns if column not in table.key %}
         {% do same_row.append('selected.' ~ column ~ ' is not distinct from standing.' ~ column) %}
     {% endfor %}
-    {% set scope = 'true' %}
+    {% set deletion = 'delete from ' ~ relation ~ ' as standing where true' %}
     {% if not is_full and table.scope %}
         {% set column, in_scope = table.scope %}
         {% set selected = selected ~ ' where selected.' ~ column ~ ' in (' ~ in_scope ~ ')' %}
-        {% set scope = 'standing.' ~ column ~ ' in (' ~ in_scope ~ ')' %}
+        {% set deletion = 'delete from ' ~ relation ~ ' as standing where standing.' ~ column
+            ~ ' in (' ~ in_scope ~ ')' %}
+    {% elif not is_full and table.touched %}
+        {% set touched, key, touched_from = table.touched %}
+        {% set deletion = delete_touched(relation, touched, key, touched_from) %}
+        {% set bounds = [] %}
+        {% for instant, bound in touched_from.items() %}
+            {% do bounds.append(' and selected.' ~ instant ~ ' >= touched.' ~ bound) %}
+        {% endfor %}
+        {% set selected = selected ~ ' inner join ' ~ touched ~ ' as touched on selected.' ~ key
+            ~ ' = touched.' ~ key ~ bounds | join %}
     {% elif not is_full and table.since %}
         {% set column, bound = table.since %}
         {% set selected = selected ~ ' where selected.' ~ column ~ ' >= ' ~ bound %}
@@ -107,8 +124,7 @@
     {% set statements = [] %}
     {% if is_full or not table.since %}
         {% do statements.append(
-            'delete from ' ~ relation ~ ' as standing where ' ~ scope
-            ~ ' and not exists (select 1 from (' ~ selected ~ ') as selected where '
+            deletion ~ ' and not exists (select 1 from (' ~ selected ~ ') as selected where '
             ~ (same_key + same_row) | join(' and ') ~ ')'
         ) %}
     {% endif %}

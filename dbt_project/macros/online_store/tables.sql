@@ -19,7 +19,8 @@
         name     in the schema decide
         key      columns that name a row
         rows     SELECT of the rows that a reader should find; in a later run, of the keys in scope
-        scope    condition on a row (standing.*) that says if this run speaks for it; none for all rows
+        scope    column of a row, and SELECT of its values for which this run speaks; none for all rows
+        touched  the same for a table of such values, with touched_from as in replace_touched
         indexes  columns of each further index
     window.is_full: the rows are all rows. Nothing here is special to PostgreSQL but where it is
     applied: with the same SELECTs over another warehouse the rows can be loaded from there.
@@ -73,7 +74,8 @@
             'name': 'visits', 'key': ['anchor_id', 'visit_message_id'],
             'rows': 'select anchor_id, visit_message_id, started_at, ended_at, event_count,'
                 ~ ' visit_signal_count from ' ~ ref('int_visits__by_anchor'),
-            'scope': ('anchor_id', touched_anchors), 'indexes': [],
+            'touched': (ref('int_anchors__touched'), 'anchor_id', {'started_at': 'visits_change_from'}),
+            'indexes': ['anchor_id, started_at'],
         },
         {
             'name': 'events', 'key': ['event_id'],

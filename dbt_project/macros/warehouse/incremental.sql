@@ -52,3 +52,25 @@
 
     {{ bigquery_append_sql(arg_dict) }}
 {% endmacro %}
+
+{# The beginning of a DELETE of rows of a table, `standing`, whose key is in the table `touched`, once each;
+   touched_from as in the strategy replace_touched. Further conditions follow. #}
+{% macro delete_touched(relation, touched, key, touched_from={}) %}
+    {%- set conditions = ['touched.' ~ key ~ ' = standing.' ~ key] -%}
+    {%- for instant, bound in touched_from.items() -%}
+        {%- do conditions.append('standing.' ~ instant ~ ' >= touched.' ~ bound) -%}
+    {%- endfor -%}
+    {{ return(adapter.dispatch('delete_touched')(relation, touched, conditions | join(' and '))) }}
+{% endmacro %}
+
+{# A join, which finds the rows by an index however the touched ones are bounded. #}
+{% macro postgres__delete_touched(relation, touched, condition) %}
+    {{ return('delete from ' ~ relation ~ ' as standing using ' ~ touched ~ ' as touched where ' ~ condition) }}
+{% endmacro %}
+
+{% macro bigquery__delete_touched(relation, touched, condition) %}
+    {{ return(
+        'delete from ' ~ relation ~ ' as standing where exists (select 1 from ' ~ touched
+        ~ ' as touched where ' ~ condition ~ ')'
+    ) }}
+{% endmacro %}

@@ -13,33 +13,11 @@
     ],
 ) }}
 {%- set window = run_window() %}
-{%- set visits = as_left_by_earlier_runs('int_visits__by_anchor') %}
+{%- set touched = ref('int_anchors__touched') %}
 
 with arrived as (select * from {{ ref('int_events__arrived') }}),
 
 {%- if is_incremental() %}
-
-first_arrived as (
-    select
-        anchor_id,
-        min(occurred_at) as occurred_at
-    from arrived
-    where anchor_id is not null
-    group by anchor_id
-),
-
--- Where an anchor's visits may change: from the one on that the earliest of its new events may join.
-changing as (
-    select
-        first_arrived.anchor_id,
-        coalesce(max(visits.started_at), min(first_arrived.occurred_at)) as changes_from
-    from first_arrived
-    left join {{ visits }} as visits
-        on
-            first_arrived.anchor_id = visits.anchor_id
-            and first_arrived.occurred_at >= visits.started_at
-    group by first_arrived.anchor_id
-),
 
 anchored as (
     select
@@ -61,11 +39,11 @@ anchored as (
         known.is_visit_signal,
         known.occurred_at,
         known.visit_message_id as known_visit_message_id
-    from changing
+    from {{ touched }} as touched
     inner join {{ this }} as known
         on
-            changing.anchor_id = known.anchor_id
-            and changing.changes_from <= known.occurred_at
+            touched.anchor_id = known.anchor_id
+            and touched.visits_change_from <= known.occurred_at
     where not exists (select 1 from arrived where arrived.event_id = known.event_id)
 ),
 {%- else %}

@@ -1,41 +1,52 @@
 -- One row per profile that this run has to look at again: something happened, it gained or lost
 -- identifiers or anchors, or time moved its orders or visits into or out of the rolling window.
 -- What an unfinished run looked at stays listed: those ids may be gone from everywhere else.
+-- Its sessions may change from visits_change_from on, where one of them begins: year 1 for all of
+-- them, 9999 for none.
 {{ config(indexes=[{'columns': ['profile_id'], 'unique': true}]) }}
 {%- set window = run_window() %}
 {%- set owners = ref('int_anchors__resolved') %}
 {%- set judged = ref('int_identifiers__judged') %}
 {%- set resolved = ref('int_identifiers__resolved') %}
 {%- set earlier = as_left_by_earlier_runs('int_profiles__touched') %}
+{%- set joined_visits = as_left_by_earlier_runs('int_visits__joined') if window.from_xid > 0 %}
 {%- set time_of_facts = [
     (ref('int_orders__by_anchor'), 'ordered_at'),
     (ref('int_visits__by_anchor'), 'started_at'),
 ] %}
+{%- set all_visits = timestamp_literal('0001-01-01T00:00:00Z') %}
+{%- set no_visits = timestamp_literal('9999-12-31T00:00:00Z') %}
 
-with touched as (
-    select owners.profile_id
+with reasons as (
+    select
+        owners.profile_id,
+        touched.visits_change_from
     from {{ owners }} as owners
     inner join {{ ref('int_anchors__touched') }} as touched on owners.anchor_id = touched.anchor_id
     {%- for moved in [owners, resolved] %}
-    union distinct
-    select profile_id
-    from {{ moved }}
-    where moved_in > {{ window.published_xid }}
-    union distinct
-    select previous_profile_id
+    {%- for profile_id in ['profile_id', 'previous_profile_id'] %}
+    union all
+    select
+        {{ profile_id }},
+        {{ all_visits }} as visits_change_from
     from {{ moved }}
     where moved_in > {{ window.published_xid }}
     {%- endfor %}
-    union distinct
-    select resolved.profile_id
+    {%- endfor %}
+    union all
+    select
+        resolved.profile_id,
+        {{ no_visits }} as visits_change_from
     from {{ judged }} as judged
     inner join {{ resolved }} as resolved on judged.identifier_key = resolved.identifier_key
     where judged.changed_in > {{ window.published_xid }}
     {%- if window.published_on and window.published_on != window.as_of_on %}
     {%- for facts, instant in time_of_facts %}
     {%- for days in days_that_change_sides(window.published_on, window.as_of_on) %}
-    union distinct
-    select owners.profile_id
+    union all
+    select
+        owners.profile_id,
+        {{ no_visits }} as visits_change_from
     from {{ facts }} as facts
     inner join {{ owners }} as owners on facts.anchor_id = owners.anchor_id
     where
@@ -44,25 +55,40 @@ with touched as (
     {%- endfor %}
     {%- endfor %}
     {%- endif %}
-)
-
-{% if earlier -%}
-, unfinished as (
-    select profile_id
+    {%- if earlier %}
+    union all
+    select
+        profile_id,
+        {{ all_visits }} as visits_change_from
     from {{ earlier }}
     where touched_in > {{ window.published_xid }}
+    {%- endif %}
+),
+
+touched as (
+    select
+        profile_id,
+        min(visits_change_from) as visits_change_from
+    from reasons
+    where profile_id is not null
+    group by profile_id
 )
 
-{% endif -%}
 select
-    profile_id,
+    touched.profile_id,
+    {%- if joined_visits %}
+    coalesce(max(visits.started_at), touched.visits_change_from) as visits_change_from,
+    {%- else %}
+    touched.visits_change_from,
+    {%- endif %}
     {{ window.to_xid }} as touched_in
 from touched
-where profile_id is not null
-{%- if earlier %}
-union distinct
-select
-    profile_id,
-    {{ window.to_xid }} as touched_in
-from unfinished
+{%- if joined_visits %}
+left join {{ joined_visits }} as visits
+    on
+        touched.profile_id = visits.profile_id
+        and touched.visits_change_from >= visits.started_at
+        and touched.visits_change_from < {{ no_visits }}
+        and visits.visit_message_id = visits.session_message_id
+group by touched.profile_id, touched.visits_change_from
 {%- endif %}

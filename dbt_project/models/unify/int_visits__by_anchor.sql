@@ -3,9 +3,14 @@
     materialized='incremental',
     incremental_strategy='replace_touched',
     unique_key=['anchor_id', 'visit_message_id'],
-    meta={'touched': 'int_anchors__touched', 'touched_key': 'anchor_id'},
+    meta={
+        'touched': 'int_anchors__touched',
+        'touched_key': 'anchor_id',
+        'touched_from': {'started_at': 'visits_change_from'},
+    },
     indexes=[
         {'columns': ['anchor_id', 'visit_message_id'], 'unique': true},
+        {'columns': ['anchor_id', 'started_at']},
         {'columns': ['started_at']},
     ],
 ) }}
@@ -17,39 +22,16 @@ with anchored as (
     where anchor_id is not null
 ),
 
-{%- if is_incremental() %}
-
-known as (
-    select
-        visits.*,
-        {{ minutes_after('visits.ended_at', var('session_timeout_minutes')) }} <= touched.touched_from
-            as stands
-    from {{ this }} as visits
-    inner join {{ touched }} as touched on visits.anchor_id = touched.anchor_id
-),
-
-changing as (
-    select
-        touched.anchor_id,
-        least(touched.touched_from, coalesce(min(known.started_at), touched.touched_from))
-            as changes_from
-    from {{ touched }} as touched
-    left join known on touched.anchor_id = known.anchor_id and not known.stands
-    group by touched.anchor_id, touched.touched_from
-),
-
 changing_events as (
     select anchored.*
-    from changing
-    inner join anchored
+    from anchored
+    {%- if is_incremental() %}
+    inner join {{ touched }} as touched
         on
-            changing.anchor_id = anchored.anchor_id
-            and changing.changes_from <= anchored.occurred_at
+            anchored.anchor_id = touched.anchor_id
+            and anchored.occurred_at >= touched.visits_change_from
+    {%- endif %}
 ),
-{%- else %}
-
-changing_events as (select * from anchored),
-{%- endif %}
 
 visits as (
     select
@@ -64,15 +46,3 @@ visits as (
 )
 
 select * from visits
-{%- if is_incremental() %}
-union all
-select
-    anchor_id,
-    visit_message_id,
-    started_at,
-    ended_at,
-    event_count,
-    visit_signal_count
-from known
-where stands
-{%- endif %}

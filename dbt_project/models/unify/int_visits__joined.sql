@@ -4,10 +4,14 @@
     materialized='incremental',
     incremental_strategy='replace_touched',
     unique_key=['anchor_id', 'visit_message_id'],
-    meta={'touched': 'int_profiles__touched', 'touched_key': 'profile_id'},
+    meta={
+        'touched': 'int_profiles__touched',
+        'touched_key': 'profile_id',
+        'touched_from': {'started_at': 'visits_change_from'},
+    },
     indexes=[
         {'columns': ['anchor_id', 'visit_message_id'], 'unique': true},
-        {'columns': ['profile_id']},
+        {'columns': ['profile_id', 'started_at']},
         {'columns': ['changed_in']},
     ],
 ) }}
@@ -20,11 +24,13 @@ with visits as (
         owners.profile_id
     from {{ ref('int_visits__by_anchor') }} as visits
     inner join {{ ref('int_anchors__resolved') }} as owners on visits.anchor_id = owners.anchor_id
-    where
-        owners.profile_id is not null
     {%- if is_incremental() %}
-        and owners.profile_id in (select touched.profile_id from {{ touched }} as touched)
+    inner join {{ touched }} as touched
+        on
+            owners.profile_id = touched.profile_id
+            and visits.started_at >= touched.visits_change_from
     {%- endif %}
+    where owners.profile_id is not null
 ),
 
 separated as (
