@@ -265,6 +265,14 @@ def test_a_second_refresh_waits_and_says_for_whom(project: SmallProject) -> None
     assert waits == ["Waiting for run 1234 to end."]
 
 
+def test_a_lock_that_was_given_back_keeps_nobody_waiting(project: SmallProject) -> None:
+    """A server notices some time after its client that a connection was closed."""
+    for number in range(50):
+        holder = f"run {number}"
+        with exclusive(project.database, REFRESH, holder=holder, on_wait=pytest.fail):
+            pass
+
+
 def test_the_manifest_is_parsed_again_only_when_a_file_changed(project: SmallProject) -> None:
     def load() -> dict[str, Any]:
         return load_manifest(project.folder, project.folder / "seeds", project.folder / "target")
