@@ -96,10 +96,14 @@ class Catalog:
         return Analyzer(options, catalog).analyze_statement(statement)
 
 
+def without_numbers(script: str) -> str:
+    """The script with one number for every long one: runs, transactions, scratch tables."""
+    return re.sub(r"\d{6,}", "100000", re.sub(r"/\*.*?\*/", "", script, flags=re.DOTALL))
+
+
 def parts_of(script: str) -> list[str]:
     """The statements of a script, names of tables in one pair of quotes, without comments."""
-    text = re.sub(r"/\*.*?\*/", "", script, flags=re.DOTALL)
-    text = re.sub(r"(?m)^\s*--.*$", "", text)
+    text = re.sub(r"(?m)^\s*--.*$", "", script)
     text = re.sub(r"`([^`]+)`\.`?(\w+)`?\.`?(\w+)`?", r"`\1.\2.\3`", text)
     for alias, name in ALIASES.items():
         text = re.sub(rf"\b{alias}\b", name, text)
@@ -150,7 +154,12 @@ def main() -> None:
     ]
     for name, columns in described:
         catalog.add(name, columns)
-    json.dump([analysed(script, catalog) for script in given["statements"]], sys.stdout)
+    known: dict[str, dict[str, Any]] = {}
+    scripts = [without_numbers(script) for script in given["statements"]]
+    for script in scripts:
+        if script not in known:
+            known[script] = analysed(script, catalog)
+    json.dump([known[script] for script in scripts], sys.stdout)
 
 
 if __name__ == "__main__":
