@@ -24,7 +24,8 @@ from cdp.golden import TABLES as GOLDEN_TABLES
 from cdp.postgres import EmbeddedPostgres
 from cdp.settings import PROJECT_DIR, Settings, environment_set
 
-# As the service lands them: each day's partition first, then all in one commit.
+# As the service lands them: each day's partition first, then all in one commit. The golden rows name
+# their source `test`.
 PARTITIONS = """
 select raw.ensure_partition(received_on)
 from (
@@ -45,7 +46,7 @@ with sent as (
 counted as (
     insert into raw.landings
         (received_on, source, received_count, accepted_count, rejected_count)
-    select (received_at at time zone 'UTC')::date, 'smoke', count(*), count(*), 0
+    select (received_at at time zone 'UTC')::date, 'test', count(*), count(*), 0
     from sent
     group by (received_at at time zone 'UTC')::date
 )
@@ -64,7 +65,7 @@ select
     traits ->> 'phone',
     coalesce((event ->> 'timestamp')::timestamptz, received_at),
     received_at,
-    'smoke',
+    'test',
     event
 from sent
 order by place
