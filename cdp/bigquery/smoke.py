@@ -24,7 +24,7 @@ from cdp.golden import TABLES as GOLDEN_TABLES
 from cdp.postgres import EmbeddedPostgres
 from cdp.settings import PROJECT_DIR, Settings, environment_set
 
-# As the service lands them: each day's partition first, then all in one commit. The golden rows name
+# As the service lands them: each day's partition first, then all in one commit. Golden rows name
 # their source `test`.
 PARTITIONS = """
 select raw.ensure_partition(received_on)
