@@ -53,7 +53,7 @@ ALIASES = {"bigint": "int64"}
 TOO_DEEP_TO_READ = "upb_DecodeOptions_MaxDepth"
 
 
-Columns = list[tuple[str, Any]]
+Columns = list[tuple[str, Any]]  # names and resolved types
 
 
 class Catalog:
@@ -67,10 +67,6 @@ class Catalog:
                 self.language.enabled_language_features.remove(feature)
         self.tables: dict[str, Columns] = {}
         self.types: dict[str, Any] = {}
-
-    def add(self, name: str, columns: Columns) -> None:
-        """Let `name` stand for a table of columns, each a name and a resolved type."""
-        self.tables[name] = columns
 
     def type_of(self, name: str, mode: str) -> Any:
         """The resolved type of a column as the API describes it."""
@@ -138,7 +134,7 @@ def analysed(script: str, catalog: Catalog) -> dict[str, Any]:
         scans.visit(found)
         if type(found).__name__ == "ResolvedCreateTableAsSelectStmt":
             columns = [(column.name, column.column.type) for column in found.output_column_list]
-            catalog.add(".".join(found.name_path), columns)
+            catalog.tables[".".join(found.name_path)] = columns
     return {
         "problem": problem,
         "read": {name: sorted(each) for name, each in scans.columns.items()},
@@ -148,12 +144,10 @@ def analysed(script: str, catalog: Catalog) -> dict[str, Any]:
 def main() -> None:
     given = json.load(sys.stdin)
     catalog = Catalog()
-    described = [
-        (name, [(column, catalog.type_of(its_type, mode)) for column, its_type, mode in columns])
-        for name, columns in given["tables"]
-    ]
-    for name, columns in described:
-        catalog.add(name, columns)
+    for name, columns in given["tables"]:
+        catalog.tables[name] = [
+            (column, catalog.type_of(its_type, mode)) for column, its_type, mode in columns
+        ]
     known: dict[str, dict[str, Any]] = {}
     scripts = [without_numbers(script) for script in given["statements"]]
     for script in scripts:

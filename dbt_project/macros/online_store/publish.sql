@@ -82,10 +82,11 @@
 {% endmacro %}
 
 
-{# Readers go on while an index is made that an earlier version did not have. #}
+{# Those that the table does not have yet: all of a new one, or what an earlier version had not. #}
 {% macro make_online_indexes(relation, indexes) %}
-    {% for index in indexes %}
-        {% do run_query('create index if not exists ' ~ relation.identifier ~ '_' ~ index.split(',')[0]
+    {% set standing = run_query(standing_indexes(relation)).columns['described'].values() %}
+    {% for index in indexes if ('btree ' ~ index) not in standing %}
+        {% do run_query('create index ' ~ relation.identifier ~ '_' ~ index.split(',')[0]
             ~ ' on ' ~ relation ~ ' (' ~ index ~ ')') %}
     {% endfor %}
 {% endmacro %}
