@@ -118,6 +118,11 @@ class TableScans(ResolvedNodeVisitor):  # type: ignore[misc]
         read.update(column.name for column in node.column_list)
         self.descend(node)
 
+    def visit_ResolvedInsertStmt(self, node: Any) -> None:  # noqa: N802 - the package's own way
+        # What is inserted into is not read.
+        if node.query is not None:
+            self.visit(node.query)
+
 
 def analysed(script: str, catalog: Catalog) -> dict[str, Any]:
     """What there is to say of a statement or script; tables that it makes are known afterwards."""

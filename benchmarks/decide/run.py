@@ -202,7 +202,7 @@ def main() -> None:
                     connection.execute(f"create database {name}".encode())
                 fill(warehouse)
             in_sql(large, effort, "nothing pending", 0.4)
-            over_http(large, effort, "nothing pending", 0.5)
+            over_http(large, effort, "nothing pending", 0.5, p99_ms=(25, 8))
             for warehouse in (small, large):
                 add_pending(warehouse)
             in_sql(large, effort, "a tenth pending", 0.12)
@@ -261,8 +261,18 @@ def by_size(small: Warehouse, large: Warehouse, effort: Effort) -> None:
         say(f"SQL, {state}: time with 10 times the events", few / many, 1.5, at_most=True)
 
 
-def over_http(warehouse: Warehouse, effort: Effort, state: str, target: float) -> Measured:
-    """Decisions, beside profiles that the same service reads by primary key."""
+def over_http(
+    warehouse: Warehouse,
+    effort: Effort,
+    state: str,
+    target: float,
+    p99_ms: tuple[float, float] | tuple[None, None] = (None, None),
+) -> Measured:
+    """Decisions, beside profiles that the same service reads by primary key.
+
+    `p99_ms` bounds the 99th percentile, with many connections and with one; None where no figure is
+    asked for.
+    """
     with serving(warehouse.url) as url:
         warm_up(url, warehouse)
         rounds = [
@@ -278,8 +288,8 @@ def over_http(warehouse: Warehouse, effort: Effort, state: str, target: float) -
     print(f"{f'HTTP, {state}':<52}{figures}")
     ratio = decided.requests_per_second / read.requests_per_second
     say("  of a read by primary key", ratio, target)
-    say(f"  p99 at {CONNECTIONS} connections, ms", decided.p99_ms, 25, at_most=True)
-    say("  p99 at 1 connection, ms", alone.p99_ms, 8, at_most=True)
+    say(f"  p99 at {CONNECTIONS} connections, ms", decided.p99_ms, p99_ms[0], at_most=True)
+    say("  p99 at 1 connection, ms", alone.p99_ms, p99_ms[1], at_most=True)
     return decided
 
 
@@ -370,7 +380,10 @@ def serving(database: str) -> contextlib.AbstractContextManager[str]:
     return running(command, port, PROJECT_DIR, variables)
 
 
-def say(what: str, figure: float, target: float, *, at_most: bool = False) -> None:
+def say(what: str, figure: float, target: float | None, *, at_most: bool = False) -> None:
+    if target is None:
+        print(f"{what:<52}{figure:>10.2f}", flush=True)
+        return
     is_met = figure <= target if at_most else figure >= target
     bound = f"{'at most' if at_most else 'at least'} {target:g}"
     print(f"{what:<52}{figure:>10.2f} ({bound}) {'ok' if is_met else 'MISSED'}", flush=True)

@@ -1,14 +1,14 @@
 """Both engines on the same events: equal by hash, statements, rounds of identity, bytes scanned.
 
-    python -m benchmarks.scale.run [generated events, default 100000, or the word golden]
+    python -m benchmarks.scale.run [100000 | golden]
 
 PostgreSQL is a server of its own that is thrown away, BigQuery the emulator of the tests. Its
 seconds say nothing about BigQuery, so only what does not depend on the machine is printed.
 """
 
+import argparse
 import hashlib
 import re
-import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -53,14 +53,21 @@ def refresh(engines: BothEngines, log: Path, title: str, command: str) -> None:
     print(f"  statements  PostgreSQL {len(on_postgres)}, BigQuery {len(on_bigquery)}")
     print(f"  rounds      PostgreSQL {rounds(on_postgres)}, BigQuery {rounds(on_bigquery)}")
     bill = scanned(engines, on_bigquery)
+    raw = sum(size for table, size in bill.read.items() if table.startswith("raw."))
     print(
-        f"  BigQuery    reads {bill.read / 2**20:.1f} MiB of columns, "
-        f"of it raw {bill.raw / 2**20:.1f}, and bills {bill.billed / 2**20:,.0f}"
+        f"  BigQuery    reads {_mib(bill.read.total())} MiB of columns, of it raw {_mib(raw)}, "
+        f"and bills {_mib(bill.billed)}"
     )
+    most = ", ".join(f"{table} {_mib(size)}" for table, size in bill.read.most_common(8))
+    print(f"  most of it  {most}")
     for table in TABLES:
         here, there = engines.on_postgres(table), engines.on_bigquery(table)
         verdict = "equal" if digest(here) == digest(there) else "DIFFERENT"
         print(f"  {verdict:9} {len(here):>9,} rows  {digest(here)}  {table}", flush=True)
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f}"
 
 
 def generated(database: str, events: int) -> Iterator[str]:
@@ -79,8 +86,25 @@ def golden(database: str) -> Iterator[str]:
         yield f"golden files, batch {batch}"
 
 
+def how_many(text: str) -> int | None:
+    """A number of events; None for the golden files."""
+    if text == "golden":
+        return None
+    if not text.isdecimal() or int(text) < 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number from 100 on nor golden")
+    return int(text)
+
+
 def main() -> None:
-    chosen = sys.argv[1] if len(sys.argv) > 1 else "100000"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "events",
+        nargs="?",
+        type=how_many,
+        default=100_000,
+        help="how many events are generated (100000); `golden` takes the golden files instead",
+    )
+    events = parser.parse_args().events
     with tempfile.TemporaryDirectory(prefix="cdp-benchmark-") as folder:
         server = EmbeddedPostgres(Path(folder) / "home", settings=(("log_statement", "all"),))
         server.start()
@@ -89,7 +113,7 @@ def main() -> None:
             with running_emulator() as emulator:
                 engines = BothEngines(server.url(), emulator.settings("scale"))
                 url = server.url()
-                landing = golden(url) if chosen == "golden" else generated(url, int(chosen))
+                landing = golden(url) if events is None else generated(url, events)
                 for number, title in enumerate(landing):
                     refresh(engines, server.log_file, title, "run" if number else "build")
         finally:

@@ -6,32 +6,39 @@ null 0), and 10 MB is the least that a table costs in a query.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
 from google.cloud import bigquery
 
 from tests.bigquery.both_engines import BothEngines
-from tests.bigquery_analyser import Analysed, analysed
+from tests.bigquery_analyser import analysed
 
 LEAST_PER_TABLE = 10 * 1024 * 1024
 FIXED = {"INTEGER": 8, "FLOAT": 8, "DATE": 8, "TIMESTAMP": 8, "DATETIME": 8, "BOOLEAN": 1}
 FIXED |= {"NUMERIC": 16, "BIGNUMERIC": 32}
-# What partitions and clusters of a raw table prune: days of receipt, transactions.
-PRUNING = re.compile(r"received(?:_at|_on) >= \S+ '[^']+'\s+and xid >= \d+ and xid < \d+")
+# What partitions and clusters of a raw table prune: receipt by the column of its partitions, and
+# transactions. A statement may read two such tables.
+PRUNING = r"\b{column} >= \S+ '[^']+'\s+and xid >= \d+ and xid < \d+"
 
 
 @dataclass(frozen=True)
 class Scanned:
-    """Bytes over all statements: what they read, of that raw tables, and what is billed."""
+    """Bytes over all statements: what they read of each standing table, and what is billed.
 
-    read: int
-    raw: int
+    Tables are named `stage.name`; a table that is read five times counts five times.
+    """
+
+    read: Counter[str]
     billed: int
 
 
 def scanned(engines: BothEngines, statements: list[str]) -> Scanned:
-    """What `statements` would scan of the tables as they stand; scratch tables are not counted."""
+    """What `statements` would scan of the tables as they stand.
+
+    The sizes of scratch tables are not known any more; each counts as the least that is billed.
+    """
     dataset = engines.settings.bigquery_dataset
     standing = {
         f"{each.project}.{each.dataset_id}.{each.table_id}"
@@ -44,21 +51,28 @@ def scanned(engines: BothEngines, statements: list[str]) -> Scanned:
     def sizes(table: str, condition: str) -> dict[str, int]:
         return _sizes_of_columns(engines.client, table, condition)
 
-    read = raw = billed = 0
+    read: Counter[str] = Counter()
+    billed = 0
     for each in analysed(statements, engines.client, dataset):
         for table, columns in each.read.items():
             if table in standing:
-                is_raw = f".{dataset}_raw." in table
-                size = sizes(table, _pruned(each) if is_raw else "true")
+                name = table.rpartition(f".{dataset}_")[2]
+                is_raw = name.startswith("raw.")
+                pruned = _pruned(engines.client, table, each.statement) if is_raw else "true"
+                size = sizes(table, pruned)
                 scan = sum(size[column] for column in columns)
-                read += scan
-                raw += scan if is_raw else 0
+                read[name] += scan
                 billed += max(scan, LEAST_PER_TABLE)
-    return Scanned(read, raw, billed)
+            else:
+                billed += LEAST_PER_TABLE
+    return Scanned(read, billed)
 
 
-def _pruned(each: Analysed) -> str:
-    found = PRUNING.search(each.statement)
+def _pruned(client: bigquery.Client, table: str, statement: str) -> str:
+    partitioned = client.get_table(table).time_partitioning
+    if partitioned is None:
+        return "true"
+    found = re.search(PRUNING.format(column=partitioned.field), statement)
     return found[0] if found else "true"
 
 
