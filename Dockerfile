@@ -23,8 +23,8 @@ ENV PATH=/opt/cdp/bin:$PATH \
     CDP_HOME=/var/lib/cdp \
     CDP_EXPORT_DIR=/var/lib/cdp/exports \
     DAGSTER_HOME=/app/deploy/dagster
-# Parsed here, so that no service has to write into the image.
-RUN python -m dagster_project.dbt_manifest
+# Compiled and parsed here, so that no service has to write into the image.
+RUN python -m compileall -q cdp ingest dagster_project && python -m dagster_project.dbt_manifest
 USER cdp
 VOLUME /var/lib/cdp
 CMD ["python", "-m", "cdp", "--help"]

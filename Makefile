@@ -60,14 +60,15 @@ clean:  ## Remove .venv and caches; `cdp reset` removes the data
 	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make a virtual environment. On Debian: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
 
-# uv's own cache makes a second clone fast; the stamps make a second `make` free.
+# uv's own cache makes a second clone fast; the stamps make a second `make` free. Compiled once here:
+# where Python may not write bytecode, every start compiles what it imports, for seconds.
 .venv/runtime: .venv/bin/uv requirements.txt pyproject.toml
 	@echo "Installing the dependencies (once)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
 .venv/development: .venv/runtime requirements-dev.txt
 	@echo "Installing the development tools (once)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements-dev.txt
 	@touch $@

@@ -18,6 +18,10 @@ import httpx
 LONGEST_SECONDS = 3600
 
 
+class LoadError(SystemExit):
+    """Some answers were errors, or took longer than the timeout; the message is wrk's report."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """What wrk saw: requests per second, and of their latency the 99th percentile and the most."""
@@ -47,7 +51,8 @@ def run_wrk(
 ) -> Measured:
     """Drive a service with one thread of wrk and read its report.
 
-    An answer that is an error, or takes longer than the timeout, ends the program.
+    Raises LoadError, which ends the program, when an answer is an error or takes longer than the
+    timeout.
     """
     command = _wrk(url, script, seconds, connections, timeout_seconds)
     environment = {**os.environ, **variables}
@@ -86,7 +91,7 @@ def _wrk(url: str, script: Path, seconds: int, connections: int, timeout_seconds
 
 def _read(report: str) -> Measured:
     if "Non-2xx" in report or "Socket errors" in report:
-        sys.exit(f"wrk met errors:\n{report}")
+        raise LoadError(f"wrk met errors:\n{report}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", report)
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", report)
     # The line of the thread: mean, deviation, greatest.

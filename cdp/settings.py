@@ -95,7 +95,9 @@ class Settings(BaseSettings):
     dbt_threads: int | None = Field(
         default=None,
         ge=1,
-        description="dbt models at a time. Default: one per processor, at most 4; on BigQuery 4.",
+        description=(
+            "dbt models at a time. Default: one per processor but one, at most 4; on BigQuery 4."
+        ),
     )
 
     # The warehouse that computes. Names without CDP_ are those that Google's tools and hosts use.

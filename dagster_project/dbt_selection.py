@@ -7,13 +7,15 @@ import dagster as dg
 
 from dagster_project.dbt_translator import UNIQUE_ID
 
+NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
+
 
 def selection(context: dg.AssetExecutionContext, manifest: Mapping[str, Any]) -> list[str]:
-    """The dbt arguments that build exactly what the run selected.
+    """The dbt arguments that build exactly what the run selected, without unit tests.
 
-    Nothing when everything is selected. Otherwise every model and test by its full name, and the
-    unit tests of the chosen models; tests that dbt would add on its own are left out, because the
-    run has no place for their results.
+    These show that the SQL is right, whatever the data: `make test` runs them. Where not everything
+    is selected, every model and test is named in full; tests that dbt would add on its own are left
+    out, because the run has no place for their results.
     """
     assets = context.assets_def
     chosen = {
@@ -30,14 +32,6 @@ def selection(context: dg.AssetExecutionContext, manifest: Mapping[str, Any]) ->
         )
     }
     if chosen == everything:
-        return []
-    unit_tests = [
-        test
-        for test in manifest["unit_tests"].values()
-        if chosen.intersection(test["depends_on"]["nodes"])
-    ]
-    names = sorted(
-        ".".join(node["fqn"])
-        for node in (*(manifest["nodes"][unique_id] for unique_id in chosen), *unit_tests)
-    )
-    return ["--indirect-selection", "empty", "--select", *names]
+        return [*NO_UNIT_TESTS]
+    names = sorted(".".join(manifest["nodes"][unique_id]["fqn"]) for unique_id in chosen)
+    return [*NO_UNIT_TESTS, "--indirect-selection", "empty", "--select", *names]
