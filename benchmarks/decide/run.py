@@ -26,7 +26,15 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from benchmarks.http_load import LoadError, Measured, best, free_port, run_wrk, run_wrk_while, running
+from benchmarks.http_load import (
+    LoadError,
+    Measured,
+    best,
+    free_port,
+    run_wrk,
+    run_wrk_while,
+    running,
+)
 from cdp.audience_definitions import seeded_audiences
 from cdp.database import migrate
 from cdp.postgres import EmbeddedPostgres, find_program
