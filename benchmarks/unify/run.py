@@ -240,8 +240,9 @@ def report_resolution(url: str, events: int) -> None:
 
 def report(title: str, run: Refresh) -> None:
     print(
-        f"\n{title}: {run.seconds:.1f} s, of it dbt {run.dbt_seconds:.1f} s; the models' statements "
-        f"{sum(run.statements.values()):.1f} s, of it identity {run.identity_statements:.2f} s"
+        f"\n{title}: {run.seconds:.1f} s, of it dbt {run.dbt_seconds:.1f} s; "
+        f"statements of models {sum(run.statements.values()):.1f} s, "
+        f"of identity {run.identity_statements:.2f} s"
     )
     for name, part in sorted(run.parts.items(), key=lambda item: -item[1]):
         print(f"    {part:7.2f}  {name}")
