@@ -11,25 +11,27 @@
     {# The shape first, in a transaction of its own: changing a table locks readers out. #}
     {%- set columns = get_column_schema_from_query(get_empty_subquery_sql(sql)) -%}
     {% do shape_online_table(target_relation, sql, columns, ['to_xid']) %}
-    {%- set is_new = [] -%}
+    {%- set shaped = [] -%}
     {%- for table in online_tables(window) -%}
-        {%- set relation = online_relation(table.name) -%}
         {%- set table_columns = get_column_schema_from_query(get_empty_subquery_sql(table.rows)) -%}
-        {%- if shape_online_table(relation, table.rows, table_columns, table.key, table.indexes) -%}
-            {% do is_new.append(table.name) %}
-        {%- endif -%}
+        {%- set is_new = shape_online_table(
+            online_relation(table.name), table.rows, table_columns, table.key, table.indexes
+        ) -%}
+        {%- do shaped.append({
+            'table': table,
+            'columns': table_columns | map(attribute='name') | list,
+            'is_full': window.from_xid == 0 or is_new,
+        }) -%}
     {%- endfor %}
     {# The driver does not see this commit and would go on without a transaction: begin says so. #}
     {% do run_query('commit') %}
     {% do run_query('begin') %}
 
-    {%- for table in online_tables(window) -%}
-        {%- set is_full = window.from_xid == 0 or table.name in is_new -%}
-        {%- set table_columns = get_column_schema_from_query(get_empty_subquery_sql(table.rows)) -%}
-        {%- for statement in online_delta(table, table_columns | map(attribute='name') | list, is_full) %}
+    {%- for each in shaped -%}
+        {%- for statement in online_delta(each.table, each.columns, each.is_full) %}
             {% do run_query(statement) %}
         {%- endfor %}
-        {%- if is_full %}{% do run_query('analyze ' ~ online_relation(table.name)) %}{% endif -%}
+        {%- if each.is_full %}{% do run_query('analyze ' ~ online_relation(each.table.name)) %}{% endif -%}
     {%- endfor %}
     {% do publish_functions() %}
     {% do run_query("select raw.forget_landings('" ~ window.to_xid ~ "')") %}
