@@ -65,6 +65,14 @@ set run = run - (select max(run) + 1 from unify.profile_changes)
 where (select max(run) from unify.profile_changes) >= 0
 """
 REBASE_RESOLVED = "update unify.int_identifiers__resolved set moved_in = 0 where moved_in <> 0"
+# Until a refresh has published here, readers take for pending whatever the store does not hold, from
+# any day; and what it holds landed before all that lands here.
+REBASE_WATERMARK = "update decide.watermark set to_xid = 0, pending_from = '-infinity'"
+REBASE_STORE = """
+update decide.identifiers
+set landing = landing - (select max(landing) + 1 from decide.identifiers)
+where (select max(landing) from decide.identifiers) >= 0
+"""
 
 
 def rebase_restored(url: str) -> int:
@@ -88,6 +96,9 @@ def rebase_restored(url: str) -> int:
             connection.execute(REBASE_CHANGES)
         if _exists(connection, "unify.int_identifiers__resolved"):
             connection.execute(REBASE_RESOLVED)
+        if _exists(connection, "decide.watermark"):
+            connection.execute(REBASE_WATERMARK)
+            connection.execute(REBASE_STORE)
         return rebased
 
 

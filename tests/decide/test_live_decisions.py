@@ -13,12 +13,18 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from cdp.postgres import EmbeddedPostgres
+from cdp.rebase import rebase_restored
 from dagster_project.serving.decide import is_held_out
 from tests.decide.conftest import AS_OF, order, serving
 from tests.warehouse import BuildError, build, land
 
 CONCERT = {"amount": 120, "category": "Rock Concert"}
 PATIENCE_SECONDS = 240
+# Where a refresh waits for the last table that it publishes.
+KILL_PUBLICATION = """
+select pg_terminate_backend(pid) from pg_locks
+where not granted and relation = 'decide.rates'::regclass
+"""
 
 
 @pytest.fixture
@@ -334,10 +340,7 @@ async def test_each_event_counts_exactly_once_while_a_refresh_runs_or_is_killed(
                     before = asked
                     await asyncio.to_thread(until, lambda: asked > before + 4)
                     assert published_of(owner, "dot", "eve") == 0
-                    owner.execute(
-                        "select pg_terminate_backend(pid) from pg_locks"
-                        " where not granted and relation = 'decide.rates'::regclass"
-                    )
+                    owner.execute(KILL_PUBLICATION)
                     assert not await killed
                     assert published_of(owner, "dot", "eve") == 0
                 assert await asyncio.to_thread(refresh, database)
@@ -350,6 +353,77 @@ async def test_each_event_counts_exactly_once_while_a_refresh_runs_or_is_killed(
         watermark = owner.execute("select count(*) from decide.watermark").fetchone()
     assert wrong == []
     assert watermark == (1,)
+
+
+async def test_what_a_killed_publication_left_empty_is_filled_by_the_next_run(
+    database: str,
+) -> None:
+    """An upgrade that adds a table to the store, killed before it was published."""
+    with psycopg.connect(database, autocommit=True) as owner:
+        owner.execute("drop table decide.orders")
+        with psycopg.connect(database) as blocking:
+            blocking.execute("lock table decide.rates in share mode")
+            killed = asyncio.create_task(asyncio.to_thread(refresh, database))
+            await asyncio.to_thread(until, lambda: publishing(owner))
+            owner.execute(KILL_PUBLICATION)
+            assert not await killed
+        assert owner.execute("select count(*) from decide.orders").fetchone() == (0,)
+    assert refresh(database)
+    landed(database, order("ada", 10, 0))
+    async with serving(database) as client:
+        assert (await decide(client, user_id="ada"))["profile"]["total_spend"] == 330
+
+
+async def test_a_restored_store_counts_what_lands_before_the_first_refresh(database: str) -> None:
+    """In another cluster transaction ids begin again, far below those that the store names."""
+    landed(database, order("ben", 100, 1))
+    with psycopg.connect(database) as owner:
+        # As a dump of another cluster says it, refreshed up to before that purchase.
+        owner.execute("update decide.watermark set to_xid = 500000000, system_identifier = 1")
+        owner.execute("update decide.identifiers set landing = landing + 500000000 * 1e19")
+        owner.execute("delete from raw.landing_transactions")
+    for _again in range(2):
+        rebase_restored(database)
+    landed(database, order("ben", 250, 0), happened(5, "identify", userId="ada", anonymousId="b"))
+    async with serving(database) as client:
+        ben = (await decide(client, user_id="ben"))["profile"]
+        assert (ben["total_orders"], ben["total_spend"]) == (3, 410)
+        live = {name: (await decide(client, user_id=name))["profile"] for name in ("ada", "cleo")}
+    assert refresh(database)
+    async with serving(database) as client:
+        for name, profile in live.items():
+            assert (await decide(client, user_id=name))["profile"] == profile
+        assert (await decide(client, user_id="ben"))["profile"] == ben
+
+
+async def test_an_id_that_was_answered_leads_to_whose_it_is_after_merges_and_splits(
+    database: str,
+) -> None:
+    """Ids that the service has made up between refreshes, which no refresh has ever given."""
+    landed(database, happened(60, "page", anonymousId="tablet"), order("una", 400, 0))
+    landed(database, happened(50, "identify", userId="una", anonymousId="tablet"))
+    assert refresh(database)
+    async with serving(database) as client:
+        # Somebody else on una's tablet: it links nobody any more, and una goes by her own id.
+        landed(database, happened(5, "page", userId="vic", anonymousId="tablet"))
+        una = (await decide(client, user_id="una"))["profile"]
+        landed(database, happened(4, "page", anonymousId="new"))
+        new = (await decide(client, anonymous_id="new"))["profile"]["profile_id"]
+        landed(database, happened(3, "identify", userId="ada", anonymousId="new"))
+        ada = (await decide(client, user_id="ada"))["profile"]
+        assert una["total_spend"] == 400
+        for profile_id, profile in ((una["profile_id"], una), (new, ada)):
+            assert (await decide(client, profile_id=profile_id))["profile"] == profile
+            read = await client.get(f"/profiles/{profile_id}")
+            assert (read.status_code, read.json()["user_id"]) == (200, profile["user_id"])
+        listed = (await client.get("/profiles")).json()["profiles"]
+        assert una["profile_id"] in {each["profile_id"] for each in listed}
+        high_value = await client.get("/profiles?audience=high_value_last_30_days")
+        assert "una" in {each["user_id"] for each in high_value.json()["profiles"]}
+    assert refresh(database)
+    async with serving(database) as client:
+        for profile_id, profile in ((una["profile_id"], una), (new, ada)):
+            assert (await decide(client, profile_id=profile_id))["profile"] == profile
 
 
 @pytest.mark.parametrize(("minutes", "is_late"), [(-30, True), (-5, False), (5, False), (30, True)])

@@ -206,7 +206,8 @@ end $$
     Whom the newest 10,000 pending events name, in the order of profile ids: what the lists of profiles
     have beside the store. With newcomers_only, identifiers that the store gives to nobody, each with the
     id of a profile that begins with it; else also profiles that stand, without an identifier. For
-    profile_now to say of each if that is a profile. A page costs the same however many are pending.
+    profile_now to say of each if that is a profile: so are those whose component comes apart, since an
+    identifier goes over its limit. A page costs the same however many are pending.
 #}
 {% macro named_lately_sql() %}
 create or replace function decide.named_lately(
@@ -226,27 +227,67 @@ begin
     into from_xid, from_day
     from decide.watermark;
     return query
+    with newest as materialized (
+        select
+            {%- for identifier in carried_identifiers() %}
+            nullif(trim(landed.{{ identifier.column }}), '') as {{ identifier.column }}
+            {{- "," if not loop.last }}
+            {%- endfor %}
+        from raw.events as landed
+        where landed.xid >= from_xid and landed.received_at >= from_day
+        order by landed.xid desc, landed.seq desc
+        limit 10000
+    ),
+
+    -- Components that an identifier leaves: more users than its limit share it now.
+    parted as (
+        select distinct known.root_key
+        from newest
+        cross join lateral {{ carried_values('newest') }} as carried (kind, value)
+        inner join decide.identifiers as known
+            on
+                known.identifier_key = decide.key_of(carried.kind, carried.value)
+                and known.identifier_value = carried.value
+        inner join decide.identifier_rules as rules on rules.identifier_type = carried.kind
+        where
+            newest.user_id is not null
+            and carried.kind <> 'user_id'
+            and known.is_linking
+            and not exists (
+                select
+                from decide.links
+                where
+                    links.node_a = least(known.identifier_key, decide.key_of('user_id', newest.user_id))
+                    and links.node_b = greatest(known.identifier_key, decide.key_of('user_id', newest.user_id))
+                    and links.kind = 'carried'
+            )
+        group by known.root_key, known.identifier_key, known.user_count, rules.max_user_ids
+        having known.user_count + count(distinct newest.user_id) > rules.max_user_ids
+    )
+
     select distinct on (named.profile_id) named.*
     from (
         select
             coalesce(known.profile_id, {{ profile_id_of('carried.kind', 'carried.value') }}) as profile_id,
             case when known.profile_id is null then carried.kind end as kind,
             case when known.profile_id is null then carried.value end as value
-        from (
-            select
-                {%- for identifier in carried_identifiers() %}
-                nullif(trim(landed.{{ identifier.column }}), '') as {{ identifier.column }}
-                {{- "," if not loop.last }}
-                {%- endfor %}
-            from raw.events as landed
-            where landed.xid >= from_xid and landed.received_at >= from_day
-            order by landed.xid desc, landed.seq desc
-            limit 10000
-        ) as newest
+        from newest
         cross join lateral {{ carried_values('newest') }} as carried (kind, value)
         left join decide.identifiers as known
             on known.identifier_key = decide.key_of(carried.kind, carried.value)
         where carried.value is not null and not (newcomers_only and known.profile_id is not null)
+        union all
+        select
+            members.named_profile_id,
+            members.identifier_type,
+            members.identifier_value
+        from parted
+        inner join decide.identifiers as members on parted.root_key = members.root_key
+        where
+            not exists (
+                select from decide.profiles as standing
+                where standing.profile_id = members.named_profile_id
+            )
     ) as named
     where after_profile_id is null or named.profile_id > after_profile_id
     order by named.profile_id

@@ -223,13 +223,21 @@ begin
                 not exists (
                     select from decide.profiles as standing where standing.profile_id = wanted_profile_id
                 )
+            union all
+            -- One that only an answer between two refreshes gave: it belongs to whom its identifier does.
+            select
+                given_up.identifier_type as kind,
+                given_up.identifier_value as value,
+                1 as trust
+            from decide.identifiers as given_up
+            where
+                given_up.named_profile_id = wanted_profile_id
+                and given_up.profile_id is distinct from wanted_profile_id
         ) as given;
         -- An id that was answered for somebody who is pending only can be told from the pending events.
         if
             with_pending
-            and not exists (
-                select from decide.identifiers where identifiers.profile_id = wanted_profile_id
-            )
+            and kinds is null
             and not exists (
                 select from unify.profile_changes as changes where changes.old_profile_id = wanted_profile_id
             )

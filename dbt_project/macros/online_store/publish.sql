@@ -14,13 +14,12 @@
     {%- set shaped = [] -%}
     {%- for table in online_tables(window) -%}
         {%- set table_columns = get_column_schema_from_query(get_empty_subquery_sql(table.rows)) -%}
-        {%- set is_new = shape_online_table(
-            online_relation(table.name), table.rows, table_columns, table.key, table.indexes
-        ) -%}
+        {%- set relation = online_relation(table.name) -%}
+        {%- do shape_online_table(relation, table.rows, table_columns, table.key, table.indexes) -%}
         {%- do shaped.append({
             'table': table,
             'columns': table_columns | map(attribute='name') | list,
-            'is_full': window.from_xid == 0 or is_new,
+            'is_full': window.from_xid == 0 or not is_filled(relation),
         }) -%}
     {%- endfor %}
     {# The driver does not see this commit and would go on without a transaction: begin says so. #}
@@ -31,7 +30,10 @@
         {%- for statement in online_delta(each.table, each.columns, each.is_full) %}
             {% do run_query(statement) %}
         {%- endfor %}
-        {%- if each.is_full %}{% do run_query('analyze ' ~ online_relation(each.table.name)) %}{% endif -%}
+        {%- if each.is_full -%}
+            {% do run_query('analyze ' ~ online_relation(each.table.name)) %}
+            {% do mark_filled(online_relation(each.table.name)) %}
+        {%- endif -%}
     {%- endfor %}
     {% do publish_functions() %}
     {% do run_query("select raw.forget_landings('" ~ window.to_xid ~ "')") %}
@@ -61,8 +63,7 @@
 {% endmacro %}
 
 
-{# Make a table of these columns, or add what it lacks, and say if there was something to do. Nothing is
-   locked where nothing changes. #}
+{# Make a table of these columns, or add what it lacks. Nothing is locked where nothing changes. #}
 {% macro shape_online_table(relation, rows, columns, key=[], indexes=[]) %}
     {% if not load_relation(relation) %}
         {% do run_query('create table ' ~ relation ~ ' as select * from (' ~ rows ~ ') as shape where false') %}
@@ -70,17 +71,27 @@
             {% do run_query('create unique index ' ~ relation.identifier ~ '_key on ' ~ relation
                 ~ ' (' ~ key | join(', ') ~ ')') %}
         {% endif %}
-        {% do make_online_indexes(relation, indexes) %}
-        {{ return(true) }}
     {% else %}
         {% set standing = adapter.get_columns_in_relation(relation) | map(attribute='name') | list %}
-        {% set added = columns | rejectattr('name', 'in', standing) | list %}
-        {% for column in added %}
+        {% for column in columns | rejectattr('name', 'in', standing) %}
             {% do run_query('alter table ' ~ relation ~ ' add column ' ~ column.name ~ ' ' ~ column.data_type) %}
+            {% do run_query('comment on table ' ~ relation ~ ' is null') %}
         {% endfor %}
-        {% do make_online_indexes(relation, indexes) %}
-        {{ return(added | length > 0) }}
     {% endif %}
+    {% do make_online_indexes(relation, indexes) %}
+{% endmacro %}
+
+
+{# Whether a publication has filled a table as it is shaped now. A comment says so, written in the
+   transaction that fills it: a run may be killed between the two. #}
+{% macro is_filled(relation) %}
+    {{ return(run_query(
+        "select coalesce(obj_description('" ~ relation ~ "'::regclass, 'pg_class'), '') = 'filled'"
+    ).rows[0][0]) }}
+{% endmacro %}
+
+{% macro mark_filled(relation) %}
+    {% do run_query('comment on table ' ~ relation ~ " is 'filled'") %}
 {% endmacro %}
 
 

@@ -39,7 +39,7 @@
         {
             'name': 'identifiers', 'key': ['identifier_key'],
             'rows': online_identifiers(), 'scope': ('identifier_key', changed_identifiers),
-            'indexes': ['root_key', 'profile_id'],
+            'indexes': ['root_key', 'profile_id', 'named_profile_id'],
         },
         {
             'name': 'links', 'key': ['node_a', 'node_b', 'kind'],
@@ -106,7 +106,8 @@
 {% endmacro %}
 
 
-{# One row per identifier ever seen: whether it links, how many users share it, whose it is. #}
+{# One row per identifier ever seen: whether it links, how many users share it, whose it is, and the id
+   of the profile that it names where it is the oldest of a component. #}
 {% macro online_identifiers() %}
     select
         judged.identifier_key,
@@ -121,7 +122,8 @@
         judged.is_over_limit,
         judged.is_linking,
         resolved.root_key,
-        resolved.profile_id
+        resolved.profile_id,
+        {{ profile_id_of('judged.identifier_type', 'judged.identifier_value') }} as named_profile_id
     from {{ ref('int_identifiers__judged') }} as judged
     inner join {{ ref('int_identifiers__resolved') }} as resolved
         on judged.identifier_key = resolved.identifier_key
