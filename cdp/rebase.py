@@ -65,8 +65,8 @@ set run = run - (select max(run) + 1 from unify.profile_changes)
 where (select max(run) from unify.profile_changes) >= 0
 """
 REBASE_RESOLVED = "update unify.int_identifiers__resolved set moved_in = 0 where moved_in <> 0"
-# Until a refresh has published here, readers take for pending whatever the store does not hold, from
-# any day; and what it holds landed before all that lands here.
+# Until a refresh has published here, readers take for pending whatever the store does not hold,
+# from any day; and what it holds landed before all that lands here.
 REBASE_WATERMARK = "update decide.watermark set to_xid = 0, pending_from = '-infinity'"
 REBASE_STORE = """
 update decide.identifiers
