@@ -10,6 +10,7 @@ from psycopg import RawCursor
 from psycopg.rows import dict_row
 
 from cdp.identity_rules import IDENTIFIER_TYPES
+from cdp.phone_numbers import e164
 
 # Far more than a person has. Beyond it the oldest are shown: somebody wants to see what went wrong.
 MOST_SHOWN = 1000
@@ -190,7 +191,8 @@ def evidence_sql(profile: str) -> str:
 OF_ONE = _STATEMENT.format(members="select $1::bigint", profile="null::uuid", most=MOST_SHOWN)
 
 # The profile that an id leads to as of the last refresh; $1 may have been merged, split or renamed
-# since. Later runs only, so that the walk ends.
+# since. An id is made of an identifier, so it leads to whom that belongs; where nobody has it any
+# more, to what became of the profile. Later runs only, so that the walk ends.
 TODAY = """
 with recursive successors as (
     select $1::uuid as profile_id, 0::bigint as run
@@ -202,17 +204,32 @@ with recursive successors as (
     where changes.run > successors.run
 )
 
-select successors.profile_id
-from successors
-inner join unify.profiles on successors.profile_id = profiles.profile_id
-order by successors.run = 0 desc, successors.run desc, successors.profile_id
+select candidates.profile_id
+from (
+    select case when run = 0 then 1 else 3 end as weakness, run, profile_id
+    from successors
+    union all
+    select 2 as weakness, 0 as run, identifiers.profile_id
+    from decide.identifiers
+    where identifiers.named_profile_id = $1::uuid
+) as candidates
+inner join unify.profiles on candidates.profile_id = profiles.profile_id
+order by candidates.weakness, candidates.run desc, candidates.profile_id
 limit 1
 """
 
+# $1: a value; $2: its type, or null; $3 and $4: the value as an e-mail and as a phone are kept.
 FOUND = """
 select identifier_key, identifier_type, identifier_value, profile_id
 from unify.identifiers
-where identifier_value = any($1::text[]) and ($2::text is null or identifier_type = $2)
+where
+    identifier_value = any(array[$1::text, $3::text, $4::text])
+    and identifier_value = case identifier_type
+        when 'email' then $3::text
+        when 'phone' then $4::text
+        else $1::text
+    end
+    and ($2::text is null or identifier_type = $2)
 order by array_position(array['user_id', 'email', 'phone', 'anonymous_id'], identifier_type)
 """
 
@@ -224,13 +241,13 @@ def explain(connection: psycopg.Connection[Any], identifier: str) -> list[dict[s
     profile. One that leads to no profile is explained by itself, its profile_id None.
     """
     cursor = RawCursor(connection, row_factory=dict_row)
-    if _is_uuid(identifier):
-        today = cursor.execute(TODAY, [identifier]).fetchone()
+    if profile_id := _uuid_of(identifier):
+        today = cursor.execute(TODAY, [profile_id]).fetchone()
         if today:
             return [_of_profile(cursor, today["profile_id"])]
     identifier_type, value = _parts(identifier)
-    values = [value.strip(), value.strip().lower()]
-    found = cursor.execute(FOUND, [values, identifier_type]).fetchall()
+    value = value.strip()
+    found = cursor.execute(FOUND, [value, identifier_type, value.lower(), e164(value)]).fetchall()
     return [_explained(cursor, each) for each in _distinct(found)]
 
 
@@ -260,9 +277,8 @@ def _parts(identifier: str) -> tuple[str | None, str]:
     return (named[1], named[2]) if named else (None, identifier)
 
 
-def _is_uuid(text: str) -> bool:
+def _uuid_of(text: str) -> UUID | None:
     try:
-        UUID(text)
+        return UUID(text)
     except ValueError:
-        return False
-    return True
+        return None

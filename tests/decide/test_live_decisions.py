@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from cdp.identity_evidence import explain
 from cdp.postgres import EmbeddedPostgres
 from cdp.rebase import rebase_restored
 from dagster_project.serving.decide import is_held_out
@@ -424,6 +425,37 @@ async def test_an_id_that_was_answered_leads_to_whose_it_is_after_merges_and_spl
     async with serving(database) as client:
         for profile_id, profile in ((una["profile_id"], una), (new, ada)):
             assert (await decide(client, profile_id=profile_id))["profile"] == profile
+
+
+async def test_an_id_leads_to_whom_its_identifier_belongs_not_to_what_split_off(
+    database: str,
+) -> None:
+    """paul became part of quinn, and then quinn's browser was somebody else's, too."""
+    traits = {"email": "quinn@example.org"}
+    for event in (
+        happened(90, "identify", userId="quinn", traits=traits),
+        happened(85, "page", anonymousId="quinns"),
+        happened(80, "identify", userId="quinn", anonymousId="quinns"),
+        happened(75, "page", userId="paul"),
+    ):
+        landed(database, event)
+    assert refresh(database)
+    async with serving(database) as client:
+        paul = (await decide(client, user_id="paul"))["profile"]["profile_id"]
+    landed(database, happened(70, "identify", userId="paul", traits=traits))
+    assert refresh(database)
+    landed(database, happened(60, "page", userId="rita", anonymousId="quinns"))
+    assert refresh(database)
+    async with serving(database) as client:
+        quinn = (await decide(client, user_id="quinn"))["profile"]
+        browser = (await decide(client, anonymous_id="quinns"))["profile"]
+        assert len({paul, quinn["profile_id"], browser["profile_id"]}) == 3
+        assert (await decide(client, profile_id=paul))["profile"] == quinn
+        told = (await client.get(f"/profiles/{paul}/identity")).json()
+        assert told["profile_id"] == quinn["profile_id"]
+    with psycopg.connect(database) as connection:
+        [found] = explain(connection, paul)
+    assert str(found["profile_id"]) == quinn["profile_id"]
 
 
 @pytest.mark.parametrize(("minutes", "is_late"), [(-30, True), (-5, False), (5, False), (30, True)])

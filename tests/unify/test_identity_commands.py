@@ -61,6 +61,7 @@ FIRST = [
     # A browser and a user who turn out to be one.
     identify("browser", anonymousId="finns-browser"),
     identify("finn", userId="finn"),
+    {**identify("call", userId="gwen"), "traits": {"phone": "+49 30 901820"}},
 ]
 LATER = [identify("login", userId="finn", anonymousId="finns-browser")]
 
@@ -129,6 +130,18 @@ def test_a_past_id_leads_to_the_profile_and_is_named_there(database: str) -> Non
     assert found["profile_id"] == profile_of("anonymous_id", "finns-browser")
     assert found["past_ids"] == [str(profile_of("user_id", "finn"))]
     assert [change["kind"] for change in found["changes"]] == ["merge"]
+
+
+def test_a_value_is_read_as_its_type_is_kept(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        [office] = explain(connection, " Office@Example.org ")
+        assert office == told(database, "email:office@example.org")
+        assert explain(connection, "Ann") == []
+        assert explain(connection, "user_id:ANN") == []
+        # Python reads these as ids of profiles, PostgreSQL does not.
+        assert explain(connection, f"urn:uuid:{profile_of('user_id', 'nobody')}") == []
+        [gwen] = explain(connection, " +49 (30) 901-820 ")
+    assert gwen["profile_id"] == profile_of("user_id", "gwen")
 
 
 async def test_the_address_says_what_the_command_says(database: str) -> None:

@@ -195,7 +195,7 @@ begin
             select
                 roots.identifier_type as kind,
                 roots.identifier_value as value,
-                -successors.run as trust
+                9223372036854775807 - successors.run as trust
             from (
                 with recursive followed as (
                     select
@@ -224,15 +224,15 @@ begin
                     select from decide.profiles as standing where standing.profile_id = wanted_profile_id
                 )
             union all
-            -- One that only an answer between two refreshes gave: it belongs to whom its identifier does.
+            -- It is made of an identifier, so it leads to whom that belongs, before what became of it.
             select
-                given_up.identifier_type as kind,
-                given_up.identifier_value as value,
+                namesake.identifier_type as kind,
+                namesake.identifier_value as value,
                 1 as trust
-            from decide.identifiers as given_up
+            from decide.identifiers as namesake
             where
-                given_up.named_profile_id = wanted_profile_id
-                and given_up.profile_id is distinct from wanted_profile_id
+                namesake.named_profile_id = wanted_profile_id
+                and namesake.profile_id is distinct from wanted_profile_id
         ) as given;
         -- An id that was answered for somebody who is pending only can be told from the pending events.
         if
