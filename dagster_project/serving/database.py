@@ -1,5 +1,6 @@
 """The read side's connections: prepared statements, and what happens while dbt replaces tables."""
 
+import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor, errors
 from psycopg.rows import TupleRow, dict_row
+from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
 from cdp.database import database_url
+from cdp.json_tokens import MAX_DEPTH, cut_below
 from cdp.settings import Settings
 from dagster_project.serving.errors import RequestError, unavailable
 
@@ -76,6 +79,7 @@ class Database:
                 yield connection
 
     async def _configure(self, connection: AsyncConnection[TupleRow]) -> None:
+        set_json_loads(_load_json, connection)
         # One plan for all: planning the decision's statement costs more than running it.
         await connection.execute(
             f"set statement_timeout = {self._timeout_ms}; set plan_cache_mode = force_generic_plan;"
@@ -115,6 +119,11 @@ def answered() -> Iterator[None]:
         raise _not_built(error) from error
     except psycopg.OperationalError as error:
         raise _away(error) from error
+
+
+def _load_json(stored: bytes) -> Any:
+    """What is stored as JSON. Rows from before the limit can be deeper than Python can read."""
+    return json.loads(cut_below(stored, 2 * MAX_DEPTH))
 
 
 def _not_built(error: Exception) -> RequestError:

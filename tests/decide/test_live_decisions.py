@@ -3,16 +3,14 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
-from cdp.postgres import EmbeddedPostgres
 from dagster_project.serving.decide import is_held_out
 from tests.decide.conftest import AS_OF, order, serving
 from tests.warehouse import BuildError, build, land
@@ -22,22 +20,8 @@ PATIENCE_SECONDS = 240
 
 
 @pytest.fixture
-def database(cluster: EmbeddedPostgres, warehouse: str) -> Iterator[str]:
-    """A copy of the built warehouse, to go on from."""
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        # Nobody may be connected to what is copied; the last test's service may just be leaving.
-        connection.execute(
-            "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
-            " where datname = 'decided'"
-        )
-        connection.execute("create database going_on template decided")
-    url = make_conninfo(cluster.url("going_on"))
-    with psycopg.connect(url, autocommit=True) as connection:
-        # What other tests asked of the warehouse that is copied.
-        connection.execute("delete from decide.decisions")
-    yield url
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute("drop database going_on with (force)")
+def database(going_on: str) -> str:
+    return going_on
 
 
 def landed(database: str, *events: dict[str, Any]) -> None:
@@ -271,6 +255,38 @@ async def test_a_holdout_is_a_stable_share_and_its_results_are_measured(database
     assert row[5] == pytest.approx(lift)
     assert row[6] < lift < row[7]
     assert row[8] == pytest.approx(300 / len(treated) - 60 / len(held_out))
+
+
+async def test_traits_and_properties_that_are_deeper_than_is_taken_in_are_read_all_the_same(
+    database: str,
+) -> None:
+    """They landed before there was a limit; what is deeper than 200 levels is null."""
+    landed(
+        database,
+        happened(2, "identify", userId="ada", traits={"deep": 0, "plan": "gold"}),
+        happened(1, userId="ada", event="Looked", properties={"deep": 0, "price": 19.9}),
+    )
+    with psycopg.connect(database) as connection:
+        deep = f"{'[' * 970}1{']' * 970}"
+        for part in ("traits", "properties"):
+            connection.execute(
+                "update raw.events set payload = jsonb_set(payload, %s, %s::jsonb)"
+                " where payload ->> 'userId' = 'ada' and payload #> %s is not null",
+                [[part, "deep"], deep, [part, "deep"]],
+            )
+    async with serving(database) as client:
+        [found] = (await client.get("/profiles", params={"user_id": "ada"})).json()["profiles"]
+        address = f"/profiles/{found['profile_id']}"
+        for path in ("/profiles", address, f"{address}/events", f"{address}/export"):
+            answer = await client.get(path)
+            assert answer.status_code == 200, (path, answer.text)
+        [looked, *_rest] = (await client.get(f"{address}/events")).json()["events"]
+        traits = (await client.get(address)).json()["traits"]
+        assert (traits["plan"], looked["properties"]["price"]) == ("gold", 19.9)
+        for shown in (traits["deep"], looked["properties"]["deep"]):
+            assert f"{'[' * 100}" in str(shown)
+            assert "1" not in str(shown)
+        await decide(client, user_id="ada")
 
 
 async def test_a_slow_overlay_is_answered_from_the_batch_where_that_is_allowed(
