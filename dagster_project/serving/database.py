@@ -1,6 +1,7 @@
 """The read side's connections: prepared statements, and what happens while dbt replaces tables."""
 
 import json
+import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
@@ -9,12 +10,14 @@ import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor, errors
 from psycopg.rows import TupleRow, dict_row
 from psycopg.types.json import set_json_loads
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from cdp.database import database_url
 from cdp.json_tokens import MAX_DEPTH, cut_below
 from cdp.settings import Settings
 from dagster_project.serving.errors import RequestError, unavailable
+
+log = logging.getLogger(__name__)
 
 # dbt swaps a table by renaming: a statement that was looking its name up can miss it once, and one
 # that was prepared before can find columns of another type.
@@ -28,12 +31,14 @@ REPLACED = (
 WAIT_SECONDS = 2.0
 # Planning what the function runs takes longer than many decisions: not while somebody waits.
 WARM_UP = "select from decide.profile_now(null, '', null, null, null, now())"
+# Codes of a RequestError: a statement that ran out of time, no answer at all, one that was refused.
+SLOW, AWAY, REFUSED = "database_slow", "database_unavailable", "database_refused"
 Row = dict[str, Any]
 
 
 class Database:
     """A pool of connections in the role `cdp_serving`. Every method raises RequestError alone:
-    503 while the database is away, busy, or has not been built.
+    503 while the database is away, busy, or has not been built, 500 for what it refuses.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -57,14 +62,14 @@ class Database:
 
     async def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Run one statement with parameters $1, $2, ...; it stays prepared on its connection."""
-        try:
-            return await self._rows(query, parameters)
-        except REPLACED:
-            return await self._again(query, parameters)
-        except psycopg.OperationalError as error:
-            if isinstance(error, errors.QueryCanceled):
-                raise _away(error) from error
-            return await self._again(query, parameters)
+        with answered():
+            try:
+                return await self._rows(query, parameters)
+            except (errors.QueryCanceled, PoolTimeout):
+                raise
+            except (*REPLACED, psycopg.OperationalError):
+                await self._pool.check()
+                return await self._rows(query, parameters)
 
     async def row(self, query: str, parameters: Sequence[Any] = ()) -> Row | None:
         """The first row, or None."""
@@ -100,15 +105,6 @@ class Database:
                 raise
             return await cursor.fetchall()
 
-    async def _again(self, query: str, parameters: Sequence[Any]) -> list[Row]:
-        try:
-            await self._pool.check()
-            return await self._rows(query, parameters)
-        except REPLACED as error:
-            raise _not_built(error) from error
-        except psycopg.OperationalError as error:
-            raise _away(error) from error
-
 
 @contextmanager
 def answered() -> Iterator[None]:
@@ -119,6 +115,10 @@ def answered() -> Iterator[None]:
         raise _not_built(error) from error
     except psycopg.OperationalError as error:
         raise _away(error) from error
+    except psycopg.Error as error:
+        log.error("The database refused a statement", exc_info=error)
+        message = "The database refused a statement of the service; its log says why."
+        raise RequestError(500, REFUSED, message) from error
 
 
 def _load_json(stored: bytes) -> Any:
@@ -133,5 +133,5 @@ def _not_built(error: Exception) -> RequestError:
 
 def _away(error: Exception) -> RequestError:
     if isinstance(error, errors.QueryCanceled):
-        return unavailable("database_slow", "The database took too long; try again.")
-    return unavailable("database_unavailable", "The database does not answer; try again.")
+        return unavailable(SLOW, "The database took too long; try again.")
+    return unavailable(AWAY, "The database does not answer; try again.")

@@ -7,10 +7,9 @@ from datetime import datetime
 from uuid import UUID
 
 import msgspec
-import psycopg
 
 from dagster_project.serving.background import end
-from dagster_project.serving.database import Database
+from dagster_project.serving.database import REFUSED, Database
 from dagster_project.serving.errors import RequestError
 from dagster_project.serving.metrics import Metrics
 
@@ -102,10 +101,11 @@ class DecisionLog:
         try:
             await self._write(group)
         except RequestError as error:
+            if error.code == REFUSED:
+                self._lose(len(group), str(error))
+                return True
             log.warning("Could not log %s decisions: %s", len(group), error)
             return False
-        except psycopg.Error as error:
-            self._lose(len(group), str(error))
         return True
 
     async def _write(self, group: list[Decision]) -> None:
