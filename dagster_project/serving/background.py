@@ -21,6 +21,7 @@ async def again_and_again(
             log.warning("%s: %s", otherwise, error)
         except Exception:
             log.exception("%s", otherwise)
+            await asyncio.sleep(PATIENCE_SECONDS)
         await asyncio.sleep(every_seconds)
 
 

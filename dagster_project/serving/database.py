@@ -28,6 +28,8 @@ REPLACED = (
     errors.UndefinedObject,
     errors.FeatureNotSupported,
 )
+# More than PostgreSQL takes in one statement. To psycopg they are operational errors.
+TOO_MUCH = (errors.ProgramLimitExceeded, errors.StatementTooComplex)
 WAIT_SECONDS = 2.0
 # Planning what the function runs takes longer than many decisions: not while somebody waits.
 WARM_UP = "select from decide.profile_now(null, '', null, null, null, now())"
@@ -41,12 +43,14 @@ class Database:
     503 while the database is away, busy, or has not been built, 500 for what it refuses.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, connections: int | None = None) -> None:
+        """`connections` is how many it keeps, in place of the setting."""
         self._timeout_ms = settings.serving_timeout_ms
+        count = connections or settings.serving_connections
         self._pool = AsyncConnectionPool(
             database_url(settings, "serving"),
-            min_size=settings.serving_connections,
-            max_size=settings.serving_connections,
+            min_size=count,
+            max_size=count,
             timeout=WAIT_SECONDS,
             kwargs={"autocommit": True},
             configure=self._configure,
@@ -60,16 +64,21 @@ class Database:
     async def close(self) -> None:
         await self._pool.close()
 
-    async def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """Run one statement with parameters $1, $2, ...; it stays prepared on its connection."""
+    async def rows(
+        self, query: str, parameters: Sequence[Any] = (), wait_seconds: float = WAIT_SECONDS
+    ) -> list[Row]:
+        """Run one statement with parameters $1, $2, ...; it stays prepared on its connection.
+
+        It waits at most `wait_seconds` for a connection.
+        """
         with answered():
             try:
-                return await self._rows(query, parameters)
-            except (errors.QueryCanceled, PoolTimeout):
+                return await self._rows(query, parameters, wait_seconds)
+            except (errors.QueryCanceled, PoolTimeout, *TOO_MUCH):
                 raise
             except (*REPLACED, psycopg.OperationalError):
                 await self._pool.check()
-                return await self._rows(query, parameters)
+                return await self._rows(query, parameters, wait_seconds)
 
     async def row(self, query: str, parameters: Sequence[Any] = ()) -> Row | None:
         """The first row, or None."""
@@ -93,8 +102,8 @@ class Database:
         with suppress(psycopg.ProgrammingError, errors.QueryCanceled):  # nothing is built yet
             await connection.execute(WARM_UP)
 
-    async def _rows(self, query: str, parameters: Sequence[Any]) -> list[Row]:
-        async with self._pool.connection() as connection:
+    async def _rows(self, query: str, parameters: Sequence[Any], wait_seconds: float) -> list[Row]:
+        async with self._pool.connection(wait_seconds) as connection:
             cursor = AsyncRawCursor(connection, row_factory=dict_row)
             try:
                 await cursor.execute(query, parameters, prepare=True)
@@ -113,9 +122,9 @@ def answered() -> Iterator[None]:
         yield
     except REPLACED as error:
         raise _not_built(error) from error
-    except psycopg.OperationalError as error:
-        raise _away(error) from error
     except psycopg.Error as error:
+        if isinstance(error, psycopg.OperationalError) and not isinstance(error, TOO_MUCH):
+            raise _away(error) from error
         log.error("The database refused a statement", exc_info=error)
         message = "The database refused a statement of the service; its log says why."
         raise RequestError(500, REFUSED, message) from error
