@@ -289,9 +289,8 @@ async def test_traits_and_properties_that_are_deeper_than_is_taken_in_are_read_a
         await decide(client, user_id="ada")
 
 
-async def test_a_slow_overlay_is_answered_from_the_batch_where_that_is_allowed(
-    database: str,
-) -> None:
+def slow_for_ben(database: str) -> None:
+    """The overlay of what is pending, as slow as can be."""
     landed(database, order("ben", 250, 0))
     with psycopg.connect(database, autocommit=True) as connection:
         slow = (
@@ -300,6 +299,12 @@ async def test_a_slow_overlay_is_answered_from_the_batch_where_that_is_allowed(
             " perform pg_sleep(600); return null; end $$"
         )
         connection.execute(slow)
+
+
+async def test_a_slow_overlay_is_answered_from_the_batch_where_that_is_allowed(
+    database: str,
+) -> None:
+    slow_for_ben(database)
     asked = {"user_id": "ben"}
     async with serving(database, serving_timeout_ms=1500, degraded_decisions=True) as client:
         answer = await decide(client, **asked)
@@ -310,6 +315,23 @@ async def test_a_slow_overlay_is_answered_from_the_batch_where_that_is_allowed(
     async with serving(database, serving_timeout_ms=1500) as client:
         refused = await client.post("/decide", json=asked)
         assert (refused.status_code, refused.json()["code"]) == (503, "database_slow")
+
+
+async def test_more_slow_decisions_than_connections_are_all_answered_from_the_batch(
+    database: str,
+) -> None:
+    slow_for_ben(database)
+
+    async def seconds_of(client: httpx.AsyncClient) -> float:
+        began = time.monotonic()
+        assert (await decide(client, user_id="ben"))["degraded"]
+        return time.monotonic() - began
+
+    async with serving(database, serving_timeout_ms=2000, degraded_decisions=True) as client:
+        await decide(client, user_id="ada")
+        took = await asyncio.gather(*[seconds_of(client) for _each in range(24)])
+    # Half a second for a connection, two for the statement, and the answer from the batch.
+    assert max(took) < 2 + 0.5 + 1.5
 
 
 async def test_each_event_counts_exactly_once_while_a_refresh_runs_or_is_killed(
