@@ -130,9 +130,10 @@ def answered() -> Iterator[None]:
         raise RequestError(500, REFUSED, message) from error
 
 
-def _load_json(stored: bytes) -> Any:
+def _load_json(stored: str | bytes) -> Any:
     """What is stored as JSON. Rows from before the limit can be deeper than Python can read."""
-    return json.loads(cut_below(stored, 2 * MAX_DEPTH))
+    content = stored.encode() if isinstance(stored, str) else stored
+    return json.loads(cut_below(content, 2 * MAX_DEPTH))
 
 
 def _not_built(error: Exception) -> RequestError:
