@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from cdp.json_tokens import MAX_DEPTH, is_deeper
 from cdp.phone_numbers import e164
 from ingest.arrival import Receipt, Rules
 from ingest.rejection import RejectionError, quote
@@ -70,11 +71,13 @@ def decode_object(body: bytes) -> dict[str, Any]:
         raise RejectionError(
             "malformed_json", f"The JSON is {_kind(document)}; give an object such as {{...}}."
         )
+    if is_deeper(body, MAX_DEPTH):
+        raise _too_deep()
     return document
 
 
 def _too_deep() -> RejectionError:
-    return RejectionError("too_deep", "The JSON is nested too deeply.")
+    return RejectionError("too_deep", f"The JSON is nested more than {MAX_DEPTH} levels deep.")
 
 
 def land(

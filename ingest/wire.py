@@ -176,9 +176,10 @@ def _parse_batch(body: bytes) -> Parsed:
 # What a batch says for all its events must not cost them: an unusable value is as good as none.
 def _object_or_none(said: msgspec.Raw) -> dict[str, Any] | None:
     try:
-        return decode_object(bytes(said))
+        value = decode_object(b'{"shared":' + bytes(said) + b"}")["shared"]
     except RejectionError:
         return None
+    return value if isinstance(value, dict) else None
 
 
 def _instant_or_none(said: msgspec.Raw) -> Any:

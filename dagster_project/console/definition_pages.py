@@ -32,6 +32,7 @@ def definition_routes(pages: Pages) -> list[Route]:
 
     async def preview(request: Request) -> Response:
         """Who the definition in the form would bring in, or what is wrong with it."""
+        await pages.may_read(request)
         form = await read_form(request)
         text = form.get("definition", "")
         show = partial(
@@ -56,6 +57,7 @@ def definition_routes(pages: Pages) -> list[Route]:
 
     async def define(request: Request) -> Response:
         """Send the form to the API; show the audience, or what is wrong beside the form."""
+        await pages.may_read(request)
         form = await read_form(request)
         is_known = "is_known" in form
         body: dict[str, Any] = {name: form.get(name) or None for name in FIELDS}

@@ -25,7 +25,7 @@ STATIC = FOLDER / "static"
 MAX_FORM_BYTES = 64 * 1024
 MAX_FIELDS = 100
 NOT_BUILT = "not_built"
-READ, MANAGE = "read", "manage"
+READ, DECIDE, MANAGE = "read", "decide", "manage"
 
 
 class Pages:
@@ -111,6 +111,14 @@ class Pages:
     async def may_manage(self, request: Request) -> None:
         """Raises RequestError unless the API would let the viewer change something."""
         await self.may(MANAGE, token_of(request))
+
+    async def may_buy(self, request: Request) -> None:
+        """Raises RequestError unless the viewer may do all that a purchase takes.
+
+        The write side takes its events with the console's own write key, whoever asks for them.
+        """
+        for scope in (MANAGE, READ, DECIDE):
+            await self.may(scope, token_of(request))
 
     def _asset(self, name: str) -> str:
         return f"/console/static/{name}?v={self._version}"

@@ -106,11 +106,11 @@ def pipeline_routes(pages: Pages) -> list[Route]:
 
     async def start(request: Request) -> Response:
         """Start a job and show its progress."""
+        await pages.may_manage(request)
         form = await read_form(request)
         job = form.get("job", "")
         if job not in JOBS:
             raise ApiError(400, "bad_request", f"There is no job {job!r} to start here.")
-        await pages.may_manage(request)
         return await run_started(pages, request, await pages.runs.start(job))
 
     async def progress(request: Request) -> Response:

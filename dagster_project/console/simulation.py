@@ -58,6 +58,7 @@ def simulation_routes(pages: Pages) -> list[Route]:
 
     async def step(request: Request) -> Response:
         """Do the next step and show how far it is; a page without scripts does them all."""
+        await pages.may_buy(request)
         checkout = read_checkout(await read_form(request))
         profile: dict[str, Any] | None = None
         answer: dict[str, Any] | None = None

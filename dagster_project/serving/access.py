@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -14,12 +13,10 @@ from starlette.responses import Response
 
 from cdp.hashed_secrets import hash_secret
 from cdp.settings import Settings
-from dagster_project.serving.background import end
+from dagster_project.serving.background import again_and_again, end
 from dagster_project.serving.database import Database
 from dagster_project.serving.errors import RequestError, json_response
 from dagster_project.serving.metrics import Metrics
-
-log = logging.getLogger(__name__)
 
 TOKENS = """
 select
@@ -67,7 +64,9 @@ class AccessTokens:
         self._reading: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._reading = asyncio.create_task(self._read_again_and_again())
+        self._reading = asyncio.create_task(
+            again_and_again(self.refresh, self._every_seconds, "Access tokens stay as they are")
+        )
 
     async def stop(self) -> None:
         await end(self._reading)
@@ -110,14 +109,6 @@ class AccessTokens:
             message = f"The access token does not allow {scope}; make one that does."
             raise RequestError(403, "forbidden", message)
         return token_id
-
-    async def _read_again_and_again(self) -> None:
-        while True:
-            try:
-                await self.refresh()
-            except RequestError as error:
-                log.warning("Access tokens stay as they are: %s", error)
-            await asyncio.sleep(self._every_seconds)
 
 
 class RequestRate:

@@ -26,6 +26,8 @@ from dagster_project.serving.metrics import Metrics
 from dagster_project.serving.profiles import profile_routes
 from dagster_project.serving.rulebook import Rulebooks
 
+BATCH_CONNECTIONS = 2
+
 
 def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
     """Build the application. It starts whether the database is there or not.
@@ -33,28 +35,27 @@ def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
     `clock` says for which instant it answers.
     """
     database = Database(settings)
+    # Those of `database` are all taken while something is slow.
+    batch = Database(settings, BATCH_CONNECTIONS) if settings.degraded_decisions else None
     metrics = Metrics()
     decision_log = DecisionLog(database, settings.decision_log_rows, metrics)
     tokens = AccessTokens(database, settings)
     runs = DagsterRuns(settings)
     rulebooks = Rulebooks(database)
-    decider = Decider(
-        rulebooks, decision_log, metrics, clock=clock, may_degrade=settings.degraded_decisions
-    )
+    decider = Decider(rulebooks, decision_log, metrics, clock=clock, batch=batch)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await database.open()
-        decision_log.start()
-        tokens.start()
-        try:
-            yield
-        finally:
-            await console.close()
-            await tokens.stop()
-            await decision_log.stop()
-            await runs.close()
-            await database.close()
+        async with _opened(database, batch):
+            decision_log.start()
+            tokens.start()
+            try:
+                yield
+            finally:
+                await console.close()
+                await tokens.stop()
+                await decision_log.stop()
+                await runs.close()
 
     app = FastAPI(
         title="Customer data platform: profiles, audiences and decisions",
@@ -103,3 +104,16 @@ def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
     app.router.routes.extend(console.routes())
     app.add_middleware(CookieToken)
     return app
+
+
+@contextlib.asynccontextmanager
+async def _opened(*databases: Database | None) -> AsyncIterator[None]:
+    """Keep connections for as long as the block runs."""
+    used = [each for each in databases if each]
+    for each in used:
+        await each.open()
+    try:
+        yield
+    finally:
+        for each in used:
+            await each.close()

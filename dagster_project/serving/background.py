@@ -1,8 +1,28 @@
 """Background tasks of the read side."""
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 
+from dagster_project.serving.errors import RequestError
+
+log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 1.0
+
+
+async def again_and_again(
+    do: Callable[[], Awaitable[None]], every_seconds: float, otherwise: str
+) -> None:
+    """Do something until cancelled. An error is logged, with what it leads to, and ends nothing."""
+    while True:
+        try:
+            await do()
+        except RequestError as error:
+            log.warning("%s: %s", otherwise, error)
+        except Exception:
+            log.exception("%s", otherwise)
+            await asyncio.sleep(PATIENCE_SECONDS)
+        await asyncio.sleep(every_seconds)
 
 
 async def end(task: asyncio.Task[None] | None) -> None:

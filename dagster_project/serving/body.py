@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 from fastapi import Request
 
+from cdp.json_tokens import MAX_DEPTH, is_deeper
 from dagster_project.serving.errors import RequestError, bad_request
 
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -27,10 +28,16 @@ async def read_json(request: Request, kind: type[Body], max_bytes: int) -> Body:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise bad_request(f"The body is not JSON: {error}.", code="not_json") from None
     except RecursionError:
-        raise bad_request("The body is nested too deeply.") from None
+        raise _too_deep() from None
+    if is_deeper(content, MAX_DEPTH):
+        raise _too_deep()
     if rb"\u0000" in content:
         _refuse_nul(msgspec.json.decode(content))
     return body
+
+
+def _too_deep() -> RequestError:
+    return bad_request(f"The body is nested more than {MAX_DEPTH} levels deep.")
 
 
 def _refuse_nul(body: Any) -> None:

@@ -1,5 +1,7 @@
 """The read side's connections: prepared statements, and what happens while dbt replaces tables."""
 
+import json
+import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
@@ -7,11 +9,15 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor, errors
 from psycopg.rows import TupleRow, dict_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg.types.json import set_json_loads
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from cdp.database import database_url
+from cdp.json_tokens import MAX_DEPTH, cut_below
 from cdp.settings import Settings
 from dagster_project.serving.errors import RequestError, unavailable
+
+log = logging.getLogger(__name__)
 
 # dbt swaps a table by renaming: a statement that was looking its name up can miss it once, and one
 # that was prepared before can find columns of another type.
@@ -22,23 +28,29 @@ REPLACED = (
     errors.UndefinedObject,
     errors.FeatureNotSupported,
 )
+# More than PostgreSQL takes in one statement. To psycopg they are operational errors.
+TOO_MUCH = (errors.ProgramLimitExceeded, errors.StatementTooComplex)
 WAIT_SECONDS = 2.0
 # Planning what the function runs takes longer than many decisions: not while somebody waits.
 WARM_UP = "select from decide.profile_now(null, '', null, null, null, now())"
+# Codes of a RequestError: a statement that ran out of time, no answer at all, one that was refused.
+SLOW, AWAY, REFUSED = "database_slow", "database_unavailable", "database_refused"
 Row = dict[str, Any]
 
 
 class Database:
     """A pool of connections in the role `cdp_serving`. Every method raises RequestError alone:
-    503 while the database is away, busy, or has not been built.
+    503 while the database is away, busy, or has not been built, 500 for what it refuses.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, connections: int | None = None) -> None:
+        """`connections` is how many it keeps, in place of the setting."""
         self._timeout_ms = settings.serving_timeout_ms
+        count = connections or settings.serving_connections
         self._pool = AsyncConnectionPool(
             database_url(settings, "serving"),
-            min_size=settings.serving_connections,
-            max_size=settings.serving_connections,
+            min_size=count,
+            max_size=count,
             timeout=WAIT_SECONDS,
             kwargs={"autocommit": True},
             configure=self._configure,
@@ -52,16 +64,21 @@ class Database:
     async def close(self) -> None:
         await self._pool.close()
 
-    async def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """Run one statement with parameters $1, $2, ...; it stays prepared on its connection."""
-        try:
-            return await self._rows(query, parameters)
-        except REPLACED:
-            return await self._again(query, parameters)
-        except psycopg.OperationalError as error:
-            if isinstance(error, errors.QueryCanceled):
-                raise _away(error) from error
-            return await self._again(query, parameters)
+    async def rows(
+        self, query: str, parameters: Sequence[Any] = (), wait_seconds: float = WAIT_SECONDS
+    ) -> list[Row]:
+        """Run one statement with parameters $1, $2, ...; it stays prepared on its connection.
+
+        It waits at most `wait_seconds` for a connection.
+        """
+        with answered():
+            try:
+                return await self._rows(query, parameters, wait_seconds)
+            except (errors.QueryCanceled, PoolTimeout, *TOO_MUCH):
+                raise
+            except (*REPLACED, psycopg.OperationalError):
+                await self._pool.check()
+                return await self._rows(query, parameters, wait_seconds)
 
     async def row(self, query: str, parameters: Sequence[Any] = ()) -> Row | None:
         """The first row, or None."""
@@ -76,6 +93,7 @@ class Database:
                 yield connection
 
     async def _configure(self, connection: AsyncConnection[TupleRow]) -> None:
+        set_json_loads(_load_json, connection)
         # One plan for all: planning the decision's statement costs more than running it.
         await connection.execute(
             f"set statement_timeout = {self._timeout_ms}; set plan_cache_mode = force_generic_plan;"
@@ -84,8 +102,8 @@ class Database:
         with suppress(psycopg.ProgrammingError, errors.QueryCanceled):  # nothing is built yet
             await connection.execute(WARM_UP)
 
-    async def _rows(self, query: str, parameters: Sequence[Any]) -> list[Row]:
-        async with self._pool.connection() as connection:
+    async def _rows(self, query: str, parameters: Sequence[Any], wait_seconds: float) -> list[Row]:
+        async with self._pool.connection(wait_seconds) as connection:
             cursor = AsyncRawCursor(connection, row_factory=dict_row)
             try:
                 await cursor.execute(query, parameters, prepare=True)
@@ -96,15 +114,6 @@ class Database:
                 raise
             return await cursor.fetchall()
 
-    async def _again(self, query: str, parameters: Sequence[Any]) -> list[Row]:
-        try:
-            await self._pool.check()
-            return await self._rows(query, parameters)
-        except REPLACED as error:
-            raise _not_built(error) from error
-        except psycopg.OperationalError as error:
-            raise _away(error) from error
-
 
 @contextmanager
 def answered() -> Iterator[None]:
@@ -113,8 +122,18 @@ def answered() -> Iterator[None]:
         yield
     except REPLACED as error:
         raise _not_built(error) from error
-    except psycopg.OperationalError as error:
-        raise _away(error) from error
+    except psycopg.Error as error:
+        if isinstance(error, psycopg.OperationalError) and not isinstance(error, TOO_MUCH):
+            raise _away(error) from error
+        log.error("The database refused a statement", exc_info=error)
+        message = "The database refused a statement of the service; its log says why."
+        raise RequestError(500, REFUSED, message) from error
+
+
+def _load_json(stored: str | bytes) -> Any:
+    """What is stored as JSON. Rows from before the limit can be deeper than Python can read."""
+    content = stored.encode() if isinstance(stored, str) else stored
+    return json.loads(cut_below(content, 2 * MAX_DEPTH))
 
 
 def _not_built(error: Exception) -> RequestError:
@@ -124,5 +143,5 @@ def _not_built(error: Exception) -> RequestError:
 
 def _away(error: Exception) -> RequestError:
     if isinstance(error, errors.QueryCanceled):
-        return unavailable("database_slow", "The database took too long; try again.")
-    return unavailable("database_unavailable", "The database does not answer; try again.")
+        return unavailable(SLOW, "The database took too long; try again.")
+    return unavailable(AWAY, "The database does not answer; try again.")

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from cdp.settings import Settings
 from dagster_project.serving.body import read_json
-from dagster_project.serving.database import Row
+from dagster_project.serving.database import AWAY, SLOW, WAIT_SECONDS, Database, Row
 from dagster_project.serving.decision_log import Decision, DecisionLog
 from dagster_project.serving.errors import RequestError, bad_request, json_response
 from dagster_project.serving.identity import Identifiers, identifiers
@@ -23,6 +23,8 @@ from dagster_project.serving.rulebook import Rulebook, Rulebooks
 Identifier = Annotated[str, msgspec.Meta(max_length=512)] | int
 Text = Annotated[str, msgspec.Meta(max_length=512)]
 Clock = Callable[[], datetime]
+# How long an answer that may be degraded waits for a connection: quick ones give theirs back.
+DEGRADE_AFTER_SECONDS = 0.5
 
 
 class DecideRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -46,7 +48,8 @@ def utc_now() -> datetime:
 class Decider:
     """Decides with the rules as they are stored now, on what is known now.
 
-    Where `may_degrade`, an answer that takes too long is given from the batch alone and says so.
+    With `batch`, connections kept for it, an answer that takes too long or finds all connections
+    taken is given from the batch alone and says so.
     """
 
     def __init__(
@@ -56,13 +59,14 @@ class Decider:
         metrics: Metrics,
         *,
         clock: Clock = utc_now,
-        may_degrade: bool = False,
+        batch: Database | None = None,
     ) -> None:
         self._rulebooks = rulebooks
         self._log = decision_log
         self._metrics = metrics
         self._clock = clock
-        self._may_degrade = may_degrade
+        self._batch = batch
+        self._wait_seconds = DEGRADE_AFTER_SECONDS if batch else WAIT_SECONDS
 
     async def decide(
         self, who: Identifiers, contexts: Sequence[dict[str, Any]]
@@ -71,12 +75,16 @@ class Decider:
         encoded = [msgspec.json.encode(context).decode() for context in contexts]
         parameters = [*who.parameters(), self._clock(), True, f"[{','.join(encoded)}]"]
         try:
-            book, rows = await self._rulebooks.ask("decision_statement", parameters)
+            book, rows = await self._rulebooks.ask(
+                "decision_statement", parameters, wait_seconds=self._wait_seconds
+            )
         except RequestError as error:
-            if not self._may_degrade or error.code != "database_slow":
+            if not self._batch or error.code not in (SLOW, AWAY):
                 raise
             parameters[6] = False
-            book, rows = await self._rulebooks.ask("decision_statement", parameters)
+            book, rows = await self._rulebooks.ask(
+                "decision_statement", parameters, through=self._batch
+            )
         return [
             self._answer(book, who, found, context)
             for found, context in zip(rows, encoded, strict=True)

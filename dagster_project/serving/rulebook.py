@@ -15,7 +15,7 @@ from cdp.audience_rules import (
     compile_audiences,
     compile_decision_rule,
 )
-from dagster_project.serving.database import Database, Row
+from dagster_project.serving.database import WAIT_SECONDS, Database, Row
 from dagster_project.serving.errors import unavailable
 from dagster_project.serving.overlay import (
     AS_OF,
@@ -317,19 +317,28 @@ class Rulebooks:
         self._database = database
         self._known: Rulebook | None = None
 
-    async def ask(self, statement: str, parameters: Sequence[Any]) -> tuple[Rulebook, list[Row]]:
+    async def ask(
+        self,
+        statement: str,
+        parameters: Sequence[Any],
+        *,
+        through: Database | None = None,
+        wait_seconds: float = WAIT_SECONDS,
+    ) -> tuple[Rulebook, list[Row]]:
         """The rows of one of the rulebook's statements, by its name, and the rulebook it is of.
 
-        Raises RequestError (503) while it cannot be told.
+        `through` is another pool of connections than the usual one, `wait_seconds` how long it may
+        take to get one. Raises RequestError (503) while it cannot be told.
         """
-        book = self._known or await self._load()
+        database = through or self._database
+        book = self._known or await self._load(database)
         for _attempt in range(3):
-            rows = await self._database.rows(getattr(book, statement), parameters)
+            rows = await database.rows(getattr(book, statement), parameters, wait_seconds)
             if not rows or rows[0]["stored_at"] == book.stored_at:
                 return book, rows
-            book = await self._load()
+            book = await self._load(database)
         raise unavailable("rules_changing", "The decision rules are being replaced; try again.")
 
-    async def _load(self) -> Rulebook:
-        self._known = await load_rulebook(self._database, self._known)
+    async def _load(self, database: Database) -> Rulebook:
+        self._known = await load_rulebook(database, self._known)
         return self._known

@@ -133,8 +133,8 @@ def test_a_batch_that_was_cut_off_is_refused_and_kept(service: Service, body: by
 
 @pytest.mark.parametrize("path", ["/v1/track", "/v1/batch"])
 def test_at_every_depth_an_event_is_stored_or_refused(service: Service, path: str) -> None:
-    codes = set()
-    for depth in range(900, 1_100, 7):
+    codes = {}
+    for depth in (98, 99, 100, 101, *range(900, 1_100, 7)):
         event = (
             b'{"type":"track","event":"x","properties":' + b'{"a":' * depth + b"1" + b"}" * depth
         )
@@ -143,8 +143,19 @@ def test_at_every_depth_an_event_is_stored_or_refused(service: Service, path: st
         reply = service.post(path, content=body)
         answer = reply.json()
         parts = answer.get("rejected") or [answer]
-        codes.add(parts[0].get("code", "stored"))
-    assert codes == {"stored", "too_deep"}
+        codes[depth] = parts[0].get("code", "stored")
+    # With the event itself these are a hundred levels.
+    assert {depth for depth, code in codes.items() if code == "stored"} == {98, 99}
+    assert set(codes.values()) == {"stored", "too_deep"}
+
+
+def test_what_a_batch_says_for_all_events_is_not_deeper_than_they_may_be(service: Service) -> None:
+    for depth, is_kept in ((99, True), (100, False)):
+        context = b'{"a":' * depth + b"1" + b"}" * depth
+        body = b'{"batch":[{"type":"page","messageId":"%d"}],"context":%b}' % (depth, context)
+        assert service.post("/v1/batch", content=body).json()["accepted"] == 1
+        query = "select payload ? 'context' from raw.events where message_id = %s"
+        assert service.row(query, str(depth)) == (is_kept,)
 
 
 @pytest.mark.parametrize("name", ["Origin", "Authorization", "X-Write-Key", "Content-Encoding"])

@@ -53,6 +53,25 @@ def warehouse(cluster: EmbeddedPostgres) -> Iterator[str]:
         connection.execute("drop database decided with (force)")
 
 
+@pytest.fixture
+def going_on(cluster: EmbeddedPostgres, warehouse: str) -> Iterator[str]:
+    """A copy of the built warehouse, to go on from."""
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+        # Nobody may be connected to what is copied; the last test's service may just be leaving.
+        connection.execute(
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+            " where datname = 'decided'"
+        )
+        connection.execute("create database going_on template decided")
+    url = make_conninfo(cluster.url("going_on"))
+    with psycopg.connect(url, autocommit=True) as connection:
+        # What other tests asked of the warehouse that is copied.
+        connection.execute("delete from decide.decisions")
+    yield url
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
+        connection.execute("drop database going_on with (force)")
+
+
 def serving_settings(url: str, **chosen: Any) -> Settings:
     """Settings of a read side that logs in as cdp_serving."""
     return Settings(serving_database_url=make_conninfo(url, user="cdp_serving"), **chosen)

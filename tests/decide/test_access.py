@@ -84,6 +84,24 @@ async def test_a_revoked_token_is_refused_without_a_restart_and_nothing_opens(
     assert token.encode() not in bytes(kept[0][0])  # type: ignore[call-overload]
 
 
+async def test_tokens_are_read_again_after_the_database_refused_to_tell_them(
+    database: str, owner: psycopg.Connection[tuple[object, ...]], caplog: pytest.LogCaptureFixture
+) -> None:
+    token = create_token(owner, "shop", ["decide"])
+    async with serving(database, write_key_refresh_seconds=0.05) as client:
+        assert await ask(client, "POST", "/decide", token) == 400
+        function = "function raw.active_access_tokens()"
+        owner.execute(f"revoke execute on {function} from cdp_serving".encode())
+        for _each in range(600):
+            if "Access tokens stay as they are" in caplog.text:
+                break
+            await asyncio.sleep(0.05)
+        assert "permission denied" in caplog.text
+        owner.execute(f"grant execute on {function} to cdp_serving".encode())
+        revoke_token(owner, list_tokens(owner)[0].access_token_id)
+        await until(client, token, 401)
+
+
 async def until(client: httpx.AsyncClient, token: str | None, status: int) -> None:
     for _each in range(600):
         if await ask(client, "POST", "/decide", token) == status:

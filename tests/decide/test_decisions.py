@@ -149,6 +149,7 @@ async def test_somebody_unknown_gets_a_decision_without_a_profile(
         (b'{"user_id": "a\\u0000b"}', "user_id"),
         (b'{"user_id": "a", "context": {"items": ["\\u0000"]}}', "context.items[0]"),
         (b'{"user_id": "a", "context": {"a": ' + b"[" * 20_000, None),
+        (b'{"user_id": "a", "context": {"a": ' + b"[" * 99 + b"]" * 99 + b"}}", None),
         (b'{"user_id": "' + b"a" * 513 + b'"}', "user_id"),
     ],
 )
@@ -161,6 +162,22 @@ async def test_a_wrong_body_is_refused_with_the_path(
     assert content["code"] in ("bad_request", "not_json")
     assert content["message"]
     assert content.get("path") == path
+
+
+@pytest.mark.parametrize("innermost", [b'"x"', b'"\\u0000"'])
+async def test_at_every_depth_a_body_is_answered_or_refused(
+    client: httpx.AsyncClient, innermost: bytes
+) -> None:
+    statuses = {}
+    for depth in (97, 98, 99, *range(900, 1_000)):
+        context = b'{"category":' + b"[" * depth + innermost + b"]" * depth + b"}"
+        body = b'{"user_id":"ada","context":%b}' % context
+        answer = await client.post("/decide", content=body)
+        statuses[depth] = answer.status_code
+    taken = {depth for depth, status in statuses.items() if status == 200}
+    # With the context and the body these are a hundred levels.
+    assert taken == ({97, 98} if b"u0000" not in innermost else set())
+    assert set(statuses.values()) <= {200, 400}
 
 
 async def test_a_body_beyond_the_limit_is_refused(client: httpx.AsyncClient) -> None:

@@ -3,17 +3,15 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
 from cdp.identity_evidence import explain
-from cdp.postgres import EmbeddedPostgres
 from cdp.rebase import rebase_restored
 from dagster_project.serving.decide import is_held_out
 from tests.decide.conftest import AS_OF, order, serving
@@ -29,22 +27,8 @@ where not granted and relation = 'decide.rates'::regclass
 
 
 @pytest.fixture
-def database(cluster: EmbeddedPostgres, warehouse: str) -> Iterator[str]:
-    """A copy of the built warehouse, to go on from."""
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        # Nobody may be connected to what is copied; the last test's service may just be leaving.
-        connection.execute(
-            "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
-            " where datname = 'decided'"
-        )
-        connection.execute("create database going_on template decided")
-    url = make_conninfo(cluster.url("going_on"))
-    with psycopg.connect(url, autocommit=True) as connection:
-        # What other tests asked of the warehouse that is copied.
-        connection.execute("delete from decide.decisions")
-    yield url
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute("drop database going_on with (force)")
+def database(going_on: str) -> str:
+    return going_on
 
 
 def landed(database: str, *events: dict[str, Any]) -> None:
@@ -280,9 +264,40 @@ async def test_a_holdout_is_a_stable_share_and_its_results_are_measured(database
     assert row[8] == pytest.approx(300 / len(treated) - 60 / len(held_out))
 
 
-async def test_a_slow_overlay_is_answered_from_the_batch_where_that_is_allowed(
+async def test_traits_and_properties_that_are_deeper_than_is_taken_in_are_read_all_the_same(
     database: str,
 ) -> None:
+    """They landed before there was a limit; what is deeper than 200 levels is null."""
+    landed(
+        database,
+        happened(2, "identify", userId="ada", traits={"deep": 0, "plan": "gold"}),
+        happened(1, userId="ada", event="Looked", properties={"deep": 0, "price": 19.9}),
+    )
+    with psycopg.connect(database) as connection:
+        deep = f"{'[' * 970}1{']' * 970}"
+        for part in ("traits", "properties"):
+            connection.execute(
+                "update raw.events set payload = jsonb_set(payload, %s, %s::jsonb)"
+                " where payload ->> 'userId' = 'ada' and payload #> %s is not null",
+                [[part, "deep"], deep, [part, "deep"]],
+            )
+    async with serving(database) as client:
+        [found] = (await client.get("/profiles", params={"user_id": "ada"})).json()["profiles"]
+        address = f"/profiles/{found['profile_id']}"
+        for path in ("/profiles", address, f"{address}/events", f"{address}/export"):
+            answer = await client.get(path)
+            assert answer.status_code == 200, (path, answer.text)
+        [looked, *_rest] = (await client.get(f"{address}/events")).json()["events"]
+        traits = (await client.get(address)).json()["traits"]
+        assert (traits["plan"], looked["properties"]["price"]) == ("gold", 19.9)
+        for shown in (traits["deep"], looked["properties"]["deep"]):
+            assert f"{'[' * 100}" in str(shown)
+            assert "1" not in str(shown)
+        await decide(client, user_id="ada")
+
+
+def slow_for_ben(database: str) -> None:
+    """The overlay of what is pending, as slow as can be."""
     landed(database, order("ben", 250, 0))
     with psycopg.connect(database, autocommit=True) as connection:
         slow = (
@@ -291,6 +306,12 @@ async def test_a_slow_overlay_is_answered_from_the_batch_where_that_is_allowed(
             " perform pg_sleep(600); return null; end $$"
         )
         connection.execute(slow)
+
+
+async def test_a_slow_overlay_is_answered_from_the_batch_where_that_is_allowed(
+    database: str,
+) -> None:
+    slow_for_ben(database)
     asked = {"user_id": "ben"}
     async with serving(database, serving_timeout_ms=1500, degraded_decisions=True) as client:
         answer = await decide(client, **asked)
@@ -301,6 +322,23 @@ async def test_a_slow_overlay_is_answered_from_the_batch_where_that_is_allowed(
     async with serving(database, serving_timeout_ms=1500) as client:
         refused = await client.post("/decide", json=asked)
         assert (refused.status_code, refused.json()["code"]) == (503, "database_slow")
+
+
+async def test_more_slow_decisions_than_connections_are_all_answered_from_the_batch(
+    database: str,
+) -> None:
+    slow_for_ben(database)
+
+    async def seconds_of(client: httpx.AsyncClient) -> float:
+        began = time.monotonic()
+        assert (await decide(client, user_id="ben"))["degraded"]
+        return time.monotonic() - began
+
+    async with serving(database, serving_timeout_ms=2000, degraded_decisions=True) as client:
+        await decide(client, user_id="ada")
+        took = await asyncio.gather(*[seconds_of(client) for _each in range(24)])
+    # Half a second for a connection, two for the statement, and the answer from the batch.
+    assert max(took) < 2 + 0.5 + 1.5
 
 
 async def test_each_event_counts_exactly_once_while_a_refresh_runs_or_is_killed(

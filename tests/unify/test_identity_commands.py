@@ -61,7 +61,7 @@ FIRST = [
     # A browser and a user who turn out to be one.
     identify("browser", anonymousId="finns-browser"),
     identify("finn", userId="finn"),
-    {**identify("call", userId="gwen"), "traits": {"phone": "+49 30 901820"}},
+    {**identify("call", userId="gwen"), "traits": {"phone": "+4930901820"}},
 ]
 LATER = [identify("login", userId="finn", anonymousId="finns-browser")]
 
