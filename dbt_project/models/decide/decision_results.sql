@@ -1,17 +1,30 @@
 {{ config(enabled=has_tables_of_services()) }}
 -- One row per decision rule: what came after its first decision for each profile, for those who got
 -- its experience (treated) and for those who were kept out (held out), and the difference.
--- An order counts within decision_window_days (of 24 hours). Somebody unknown has no orders to look
--- for and is left out.
+-- An order counts within decision_window_days (of 24 hours), a decision once that window is over.
+-- Of a rule with a holdout only what was decided while one was in force counts: before, everybody
+-- was treated, and whoever is held out later would count there.
 with decisions as (
     select
-        cast(decisions.profile_id as {{ type_uuid() }}) as issued_profile_id,
+        decisions.decision_id,
+        cast(
+            coalesce(decisions.profile_id, decisions.subject_id) as {{ type_uuid() }}
+        ) as issued_profile_id,
+        decisions.profile_id is not null as was_known,
         decisions.rule_key,
         decisions.is_holdout,
         decisions.decided_at,
-        decisions.decision_id
+        decisions.holdout_percent,
+        -- Rows from before it was noted say it by whom they kept out.
+        min(case when decisions.is_holdout then decisions.decided_at end) over (
+            partition by decisions.rule_key, decisions.rule_version
+        ) as first_held_out_at
     from {{ source('decide', 'decisions') }} as decisions
-    where decisions.profile_id is not null and not decisions.is_degraded
+    where
+        coalesce(decisions.profile_id, decisions.subject_id) is not null
+        and not decisions.is_degraded
+        and {{ minutes_after('decisions.decided_at', var('decision_window_days') * 1440) }}
+        <= {{ as_of() }}
 ),
 
 -- An id that was ever issued is that of an identifier, which leads to today's profile.
@@ -23,18 +36,49 @@ named as (
     where profile_id is not null
 ),
 
-ranked as (
+-- Somebody unknown who was never seen afterwards bought nothing, and counts: if only those who came
+-- back did, an experience that brings people back would hide what it does.
+resolved as (
     select
-        named.profile_id,
+        coalesce(named.profile_id, decisions.issued_profile_id) as profile_id,
+        decisions.decision_id,
         decisions.rule_key,
         decisions.is_holdout,
         decisions.decided_at,
-        row_number() over (
-            partition by named.profile_id, decisions.rule_key
-            order by decisions.decided_at, decisions.decision_id
-        ) as decision_number
+        case
+            when decisions.holdout_percent is not null
+                then case when decisions.holdout_percent > 0 then 1 else 0 end
+            when decisions.first_held_out_at <= decisions.decided_at then 1
+            else 0
+        end as has_holdout
     from decisions
-    inner join named on decisions.issued_profile_id = named.issued_profile_id
+    left join named on decisions.issued_profile_id = named.issued_profile_id
+    where named.profile_id is not null or not decisions.was_known
+),
+
+rule_holdouts as (
+    select
+        rule_key,
+        max(has_holdout) as has_holdout
+    from resolved
+    group by rule_key
+),
+
+ranked as (
+    select
+        resolved.profile_id,
+        resolved.rule_key,
+        resolved.is_holdout,
+        resolved.decided_at,
+        row_number() over (
+            partition by resolved.profile_id, resolved.rule_key
+            order by resolved.decided_at, resolved.decision_id
+        ) as decision_number
+    from resolved
+    inner join rule_holdouts
+        on
+            resolved.rule_key = rule_holdouts.rule_key
+            and resolved.has_holdout = rule_holdouts.has_holdout
 ),
 
 first_decisions as (
