@@ -3,6 +3,8 @@
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from math import sqrt
+from statistics import mean, variance
 from typing import Any
 
 import psycopg
@@ -17,6 +19,14 @@ from tests.warehouse import build, land
 
 COUNTED = ("count", "conversion_count")
 BEFORE, SINCE, LATELY = (AS_OF - timedelta(days=days) for days in (20, 9, 3))
+# What each patron spends within the window, by number, and who is compared.
+SPENT = [40] * 15 + [0] * 15 + [40] * 3 + [0] * 57 + [100, 60, 0, 0]
+COMPARED = (
+    ("thirty_a_side", range(30), range(30, 60)),
+    ("one_short", range(30), range(30, 59)),
+    ("nobody_bought", range(33, 63), range(60, 90)),
+    ("two_a_side", range(90, 92), range(92, 94)),
+)
 LOG = """
 insert into decide.decisions
     (decision_id, profile_id, subject_id, experience, rule_key, audience_keys, context,
@@ -66,6 +76,11 @@ def log_all(decisions: Decisions) -> None:
         subject = id_of("anonymous_id", f"browser-{number}")
         decisions.add("unknown", None, number >= 4, SINCE, subject_id=subject)
     decisions.add("unknown", None, False, SINCE, percent=None)
+    for rule, treated, held_out in COMPARED:
+        for number in treated:
+            decisions.add(rule, id_of("user_id", f"patron-{number}"), False, SINCE)
+        for number in held_out:
+            decisions.add(rule, id_of("user_id", f"patron-{number}"), True, SINCE)
 
 
 def bought(number: int, days_ago: int, amount: float = 50) -> dict[str, Any]:
@@ -84,6 +99,9 @@ def results(cluster: EmbeddedPostgres) -> Iterator[dict[str, dict[str, Any]]]:
         land(connection, [bought(number, 8) for number in range(10)])
         land(connection, [order(f"new-{n}", 80, 8, anonymousId=f"browser-{n}") for n in (0, 1, 4)])
         land(connection, [{"type": "page", "name": "Home", "anonymousId": "browser-5"}])
+        land(connection, [order(f"patron-{n}", 10, 30) for n in range(len(SPENT))])
+        spending = [(n, amount) for n, amount in enumerate(SPENT) if amount]
+        land(connection, [order(f"patron-{n}", amount, 8) for n, amount in spending])
     build(url, as_of=AS_OF, exclude="test_type:data")
     with psycopg.connect(url, row_factory=dict_row) as connection:
         rows = connection.execute("select * from decide.decision_results").fetchall()
@@ -96,6 +114,11 @@ def counts(row: dict[str, Any]) -> tuple[int, ...]:
     """Profiles and conversions: treated, then held out."""
     names = [f"{arm}_{name}" for arm in ("treated", "held_out") for name in COUNTED]
     return tuple(row[name] for name in names)
+
+
+def revenue_lift(row: dict[str, Any]) -> tuple[float | None, ...]:
+    """Revenue per profile, treated less held out, with its interval."""
+    return tuple(row[f"revenue_lift{part}_usd"] for part in ("", "_low", "_high"))
 
 
 def test_what_was_decided_before_there_was_a_holdout_says_nothing_about_it(
@@ -129,3 +152,23 @@ def test_whoever_was_unknown_counts_as_the_profile_that_their_identifier_leads_t
 ) -> None:
     assert counts(results["unknown"]) == (4, 2, 4, 1)
     assert results["unknown"]["treated_revenue_usd"] == 160
+
+
+def test_revenue_of_thirty_a_side_is_compared_with_an_interval(
+    results: dict[str, dict[str, Any]],
+) -> None:
+    treated, held_out = SPENT[:30], SPENT[30:60]
+    lift = mean(treated) - mean(held_out)
+    margin = 1.96 * sqrt(variance(treated) / 30 + variance(held_out) / 30)
+    assert revenue_lift(results["thirty_a_side"]) == pytest.approx(
+        (lift, lift - margin, lift + margin)
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "lift"), [("one_short", 20 - 120 / 29), ("two_a_side", 80), ("nobody_bought", 0)]
+)
+def test_revenue_of_few_or_without_a_difference_has_no_interval(
+    results: dict[str, dict[str, Any]], rule: str, lift: float
+) -> None:
+    assert revenue_lift(results[rule]) == (pytest.approx(lift), None, None)

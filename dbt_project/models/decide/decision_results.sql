@@ -116,7 +116,11 @@ arms as (
         cast(sum(is_converted) as {{ dbt.type_float() }}) / count(*) as conversion_rate,
         sum(revenue_usd) as revenue_usd,
         avg(revenue_usd) as revenue_per_profile_usd,
-        var_samp(revenue_usd) / count(*) as revenue_error
+        -- Exactly 0 where all are equal: a variance leaves a remainder of rounding.
+        case
+            when min(revenue_usd) < max(revenue_usd) then var_samp(revenue_usd) / count(*)
+            else 0
+        end as revenue_error
     from outcomes
     group by rule_key, is_holdout
 ),
@@ -157,7 +161,9 @@ rules as (
     from bounded
 ),
 
--- The interval of the difference: Newcombe's for rates, made of Wilson's, and Welch's for revenue.
+-- The interval of the difference: Newcombe's for rates, made of Wilson's. For revenue Welch's
+-- standard error and the normal quantile, which is too small for few profiles. Where each arm spent
+-- the same all through, nothing says how far they could differ.
 compared as (
     select
         rules.rule_key,
@@ -171,7 +177,13 @@ compared as (
             + power(held_out.conversion_rate - held_out.conversion_rate_low, 2)
         ) as lift_above,
         treated.revenue_per_profile_usd - held_out.revenue_per_profile_usd as revenue_lift_usd,
-        1.96 * sqrt(treated.revenue_error + held_out.revenue_error) as revenue_lift_margin_usd
+        case
+            when
+                treated.profile_count >= {{ var('least_profiles_for_revenue_interval') }}
+                and held_out.profile_count >= {{ var('least_profiles_for_revenue_interval') }}
+                and treated.revenue_error + held_out.revenue_error > 0
+                then 1.96 * sqrt(treated.revenue_error + held_out.revenue_error)
+        end as revenue_lift_margin_usd
     from rules
     left join treated on rules.rule_key = treated.rule_key
     left join held_out on rules.rule_key = held_out.rule_key
