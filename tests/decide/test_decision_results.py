@@ -116,7 +116,7 @@ def counts(row: dict[str, Any]) -> tuple[int, ...]:
     return tuple(row[name] for name in names)
 
 
-def revenue_lift(row: dict[str, Any]) -> tuple[float | None, ...]:
+def revenue_lift(row: dict[str, Any]) -> tuple[Any, ...]:
     """Revenue per profile, treated less held out, with its interval."""
     return tuple(row[f"revenue_lift{part}_usd"] for part in ("", "_low", "_high"))
 

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import msgspec
 import psycopg
 import pytest
+from psycopg import RawCursor
 from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row, tuple_row
 
 from cdp.postgres import EmbeddedPostgres
 from dagster_project.serving.decide import is_held_out
+from dagster_project.serving.rulebook import SOURCES, Sources, compile_rulebook
 from tests.decide.conftest import AS_OF, order, serving
 from tests.warehouse import build, land
 
@@ -107,3 +111,19 @@ async def test_a_draw_is_of_the_most_trusted_identifier_that_links_else_of_what_
     is_holdout = is_held_out("acquisition", subject, 50)
     assert logged == (None, subject, 50, is_holdout)
     assert answer["is_holdout"] == is_holdout
+
+
+@pytest.mark.parametrize(("user_id", "is_known"), [("clerk-1", True), ("nobody", False)])
+def test_identifiers_are_looked_up_for_a_draw_only_where_nobody_was_found(
+    half_held_out: str, user_id: str, is_known: bool
+) -> None:
+    reader = make_conninfo(half_held_out, user="cdp_serving")
+    asked = [None, user_id, None, None, "browser", AS_OF, True, "[{}]"]
+    with psycopg.connect(reader, row_factory=dict_row) as connection:
+        row = connection.execute(SOURCES).fetchone()
+        assert row is not None
+        book = compile_rulebook(msgspec.convert(row, Sources), row["stored_at"])
+        explained = f"explain (analyze, costs off, timing off) {book.decision_statement}"
+        lines = RawCursor(connection, row_factory=tuple_row).execute(explained, asked).fetchall()
+    [scanned] = [line for (line,) in lines if "on identifier_rules" in line]
+    assert ("never executed" in scanned) == is_known
