@@ -72,6 +72,7 @@ def log_all(decisions: Decisions) -> None:
         decisions.add("upgraded", shopper(number), kept_out, at, percent=None, version="v2")
         decisions.add("too_young", shopper(number), False, BEFORE, percent=0)
         decisions.add("too_young", shopper(number), kept_out, LATELY, version="v2")
+        decisions.add("begun_lately", shopper(number), kept_out, LATELY)
     for number in range(8):
         subject = id_of("anonymous_id", f"browser-{number}")
         decisions.add("unknown", None, number >= 4, SINCE, subject_id=subject)
@@ -145,6 +146,7 @@ def test_rows_from_before_it_was_noted_count_from_the_first_who_was_kept_out_on(
 def test_a_decision_counts_once_its_window_is_over(results: dict[str, dict[str, Any]]) -> None:
     assert counts(results["too_young"]) == (20, 0, 0, 0)
     assert results["too_young"]["conversion_lift"] is None
+    assert "begun_lately" not in results
 
 
 def test_whoever_was_unknown_counts_as_the_profile_that_their_identifier_leads_to_now(
