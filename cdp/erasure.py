@@ -206,7 +206,7 @@ def erase_history(
         name = f"{schema}.{table}"
         is_computed = schema in COMPUTED and name != "decide.decisions"
         gone = [each for each in ids if not (is_computed and each in back)]
-        for column in ("profile_id", "old_profile_id"):
+        for column in ("profile_id", "old_profile_id", "subject_id"):
             if column in columns:
                 condition = sql.SQL("{}::text = any(%s)").format(sql.Identifier(column))
                 deleted[name] += _delete(connection, schema, table, condition, [gone])

@@ -86,25 +86,25 @@ class Decider:
                 "decision_statement", parameters, through=self._batch
             )
         return [
-            self._answer(book, who, found, context)
-            for found, context in zip(rows, encoded, strict=True)
+            self._answer(book, found, context) for found, context in zip(rows, encoded, strict=True)
         ]
 
-    def _answer(self, book: Rulebook, who: Identifiers, found: Row, context: str) -> dict[str, Any]:
+    def _answer(self, book: Rulebook, found: Row, context: str) -> dict[str, Any]:
         held = book.sources.decision_rules[found["holds"].index(True)]
         campaign = book.sources.campaign_rules[found["campaigns_hold"].index(True)]
-        is_holdout = is_held_out(
-            held.rule_key, who.subject(found["profile_id"]), held.holdout_percent or 0
-        )
+        percent = held.holdout_percent or 0
+        is_holdout = is_held_out(held.rule_key, found["subject_id"], percent)
         given = book.sources.decision_rules[-1] if is_holdout else held
         decided = Decision(
             decision_id=uuid.uuid4(),
             profile_id=found["profile_id"],
+            subject_id=found["subject_id"],
             experience=given.experience,
             rule_key=held.rule_key,
             audience_keys=found["audience_keys"],
             context=msgspec.Raw(context.encode()),
             is_holdout=is_holdout,
+            holdout_percent=percent,
             rule_version=book.version,
             decided_at=datetime.now(UTC),
             campaign=campaign.campaign,
@@ -138,7 +138,8 @@ class Decider:
 
 
 def is_held_out(rule_key: str, subject: str, percent: float) -> bool:
-    """Whether a rule keeps somebody out: for ever the same, and independent between rules.
+    """Whether a rule keeps somebody out: the same for as long as the subject is, and independent
+    between rules.
 
     The same draw as `{"$bucket": {"split": "holdout:<rule_key>", "from": 0, "to": percent}}`.
     """

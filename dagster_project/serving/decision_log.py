@@ -37,11 +37,13 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 
     decision_id: UUID
     profile_id: str | None
+    subject_id: str
     experience: str
     rule_key: str
     audience_keys: Sequence[str]
     context: msgspec.Raw
     is_holdout: bool
+    holdout_percent: float
     rule_version: str
     decided_at: datetime
     campaign: str

@@ -1,6 +1,5 @@
 """Who a caller asks about: identifiers, read as ingest reads them."""
 
-import hashlib
 import uuid
 from dataclasses import dataclass
 
@@ -56,18 +55,6 @@ class Identifiers:
     def parameters(self) -> list[object]:
         """The first five parameters of decide.profile_now."""
         return [self.profile_id, self.user_id, self.email, self.phone, self.anonymous_id]
-
-    def subject(self, profile_id: str | None) -> str:
-        """What splits by hash are drawn from: the profile, or the one that the strongest
-        identifier will name once somebody unknown has been seen.
-        """
-        if profile_id:
-            return profile_id
-        kinds = ("user_id", "email", "phone", "anonymous_id")
-        known = ((kind, value) for kind in kinds if (value := getattr(self, kind)))
-        kind, value = next(known, ("profile_id", str(self.profile_id)))
-        digest = hashlib.md5(f"{kind}:{value}".encode(), usedforsecurity=False)
-        return str(uuid.UUID(digest.hexdigest()))
 
 
 def identifiers(

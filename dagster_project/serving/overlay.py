@@ -59,6 +59,36 @@ person_events as materialized (
     ) as happened
 ),
 """
+# What holdouts are drawn from: the profile, or for somebody unknown the id that they will have once
+# seen, which is that of the most trusted identifier given that links. One that is blocked or over
+# its limit names many, an unknown profile id nobody: these only make a draw that stays the same.
+# What is given is looked up only where nobody was found.
+SUBJECT = """coalesce(
+            profiles.profile_id,
+            (
+                select md5(given.kind || ':' || given.value)::uuid
+                from (
+                    values
+                    ('user_id', $2::text),
+                    ('email', $3::text),
+                    ('phone', $4::text),
+                    ('anonymous_id', $5::text)
+                ) as given (kind, value)
+                inner join decide.identifier_rules as rules on given.kind = rules.identifier_type
+                left join decide.identifiers as known
+                    on
+                        decide.key_of(given.kind, given.value) = known.identifier_key
+                        and given.value = known.identifier_value
+                where given.value is not null
+                order by
+                    coalesce(known.is_blocked, decide.is_blocked(given.kind, given.value)),
+                    coalesce(known.is_over_limit, false),
+                    rules.priority,
+                    given.kind
+                limit 1
+            ),
+            md5('profile_id:' || $1::uuid)::uuid
+        )"""
 RULE_COLUMNS = ("event_type", "properties", "context", "occurred_at")
 
 # Nobody unknown is in an audience, also where a condition holds for what is missing.

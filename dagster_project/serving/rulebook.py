@@ -20,6 +20,7 @@ from dagster_project.serving.errors import unavailable
 from dagster_project.serving.overlay import (
     AS_OF,
     COLUMNS,
+    SUBJECT,
     behaviour,
     membership_cte,
     person_ctes,
@@ -72,6 +73,7 @@ with request as (
 answers as (
     select
         profiles.profile_id::text as profile_id,
+        {subject}::text as subject_id,
         jsonb_build_object({shown}) as profile,
         membership.audience_keys,
         {as_of} as as_of,
@@ -274,6 +276,7 @@ def _decision_statement(
     return DECISION.format(
         person=person_ctes(),
         as_of=AS_OF,
+        subject=SUBJECT,
         behaviour=ctes,
         membership=membership_cte(audiences, kept_keys, joins),
         shown=", ".join(f"'{name}', profiles.{name}" for name in SHOWN),

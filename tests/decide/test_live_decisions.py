@@ -248,7 +248,7 @@ async def test_a_holdout_is_a_stable_share_and_its_results_are_measured(database
             land(connection, [bought])
             land(connection, [bought | {"timestamp": (AS_OF + timedelta(days=9)).isoformat()}])
     models = "+path:models/unify +path:models/collect decision_results"
-    build(database, select=models, as_of=AS_OF + timedelta(days=2), command="run")
+    build(database, select=models, as_of=AS_OF + timedelta(days=10), command="run")
     with psycopg.connect(database) as connection:
         row = connection.execute(
             "select treated_count, treated_conversion_count, treated_revenue_usd, held_out_count,"

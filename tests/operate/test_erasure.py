@@ -165,12 +165,17 @@ def erased(platform: Platform, crm: Receiver) -> Iterator[dict[str, Any]]:
         for name in ("high_value_last_30_days", "only_ada", "changes/only_ada"):
             assert "ada@example.org" in (platform.settings.exports / f"{name}.csv").read_text()
         with psycopg.connect(platform.url) as connection:
-            for profile_id, context in ((ada, {}), (None, {"gift_for": "ada@example.org"})):
+            for profile_id, subject_id, context in (
+                (ada, ada, {}),
+                (None, ada, {"while": "nobody knew her"}),
+                (None, None, {"gift_for": "ada@example.org"}),
+            ):
                 connection.execute(
-                    "insert into decide.decisions (decision_id, profile_id, experience, rule_key,"
-                    " audience_keys, context, rule_version, decided_at)"
-                    " values (gen_random_uuid(), %s, 'a', 'a', '{}', %s, 'a', now())",
-                    [profile_id and str(profile_id), json.dumps(context)],
+                    "insert into decide.decisions (profile_id, subject_id, decision_id, experience,"
+                    " rule_key, audience_keys, context, rule_version, decided_at)"
+                    " values (%s::uuid, %s::uuid, gen_random_uuid(), 'a', 'a', '{}', %s, 'a',"
+                    " now())",
+                    [profile_id, subject_id, json.dumps(context)],
                 )
         crm.default = 500
         cleo = cdp(
@@ -301,7 +306,7 @@ def test_a_certificate_says_what_went_and_names_nobody(erased: dict[str, Any]) -
     assert certificate["deleted"]["raw.events"] == 5
     assert certificate["deleted"]["raw.rejected_events"] == 2
     assert certificate["deleted"]["unify.profiles"] == 1
-    assert certificate["deleted"]["decide.decisions"] == 1
+    assert certificate["deleted"]["decide.decisions"] == 2
     assert certificate["deleted"]["segment.audience_changes"] >= 2
     assert certificate["redacted"]["raw.events"] == 1
     assert certificate["remaining"] == {}

@@ -99,7 +99,8 @@ def test_what_it_held_is_still_there_and_in_force(key_and_url: tuple[str, str]) 
     assert rows(url, "select status, rows, mode from activate.deliveries") == [
         ("succeeded", 7, None)
     ]
-    assert rows(url, "select experience, is_holdout from decide.decisions") == [("premium", False)]
+    decision = "select experience, is_holdout, subject_id, holdout_percent from decide.decisions"
+    assert rows(url, decision) == [("premium", False, None, None)]
     event = {"type": "page", "userId": "ann"}
     with running(url) as service:
         answer = service.post("/v1/batch", {"batch": [event]}, headers={"X-Write-Key": key})

@@ -1,17 +1,30 @@
 {{ config(enabled=has_tables_of_services()) }}
 -- One row per decision rule: what came after its first decision for each profile, for those who got
 -- its experience (treated) and for those who were kept out (held out), and the difference.
--- An order counts within decision_window_days (of 24 hours). Somebody unknown has no orders to look
--- for and is left out.
+-- An order counts within decision_window_days (of 24 hours), a decision once that window is over.
+-- Of a rule with a holdout only what was decided while one was in force counts: before, everybody
+-- was treated, and whoever is held out later would count there.
 with decisions as (
     select
-        cast(decisions.profile_id as {{ type_uuid() }}) as issued_profile_id,
+        decisions.decision_id,
+        cast(
+            coalesce(decisions.profile_id, decisions.subject_id) as {{ type_uuid() }}
+        ) as issued_profile_id,
+        decisions.profile_id is not null as was_known,
         decisions.rule_key,
         decisions.is_holdout,
         decisions.decided_at,
-        decisions.decision_id
+        decisions.holdout_percent,
+        -- Rows from before it was noted say it by whom they kept out.
+        min(case when decisions.is_holdout then decisions.decided_at end) over (
+            partition by decisions.rule_key, decisions.rule_version
+        ) as first_held_out_at
     from {{ source('decide', 'decisions') }} as decisions
-    where decisions.profile_id is not null and not decisions.is_degraded
+    where
+        coalesce(decisions.profile_id, decisions.subject_id) is not null
+        and not decisions.is_degraded
+        and {{ minutes_after('decisions.decided_at', var('decision_window_days') * 1440) }}
+        <= {{ as_of() }}
 ),
 
 -- An id that was ever issued is that of an identifier, which leads to today's profile.
@@ -23,18 +36,49 @@ named as (
     where profile_id is not null
 ),
 
-ranked as (
+-- Somebody unknown who was never seen afterwards bought nothing, and counts: if only those who came
+-- back did, an experience that brings people back would hide what it does.
+resolved as (
     select
-        named.profile_id,
+        coalesce(named.profile_id, decisions.issued_profile_id) as profile_id,
+        decisions.decision_id,
         decisions.rule_key,
         decisions.is_holdout,
         decisions.decided_at,
-        row_number() over (
-            partition by named.profile_id, decisions.rule_key
-            order by decisions.decided_at, decisions.decision_id
-        ) as decision_number
+        case
+            when decisions.holdout_percent is not null
+                then case when decisions.holdout_percent > 0 then 1 else 0 end
+            when decisions.first_held_out_at <= decisions.decided_at then 1
+            else 0
+        end as has_holdout
     from decisions
-    inner join named on decisions.issued_profile_id = named.issued_profile_id
+    left join named on decisions.issued_profile_id = named.issued_profile_id
+    where named.profile_id is not null or not decisions.was_known
+),
+
+rule_holdouts as (
+    select
+        rule_key,
+        max(has_holdout) as has_holdout
+    from resolved
+    group by rule_key
+),
+
+ranked as (
+    select
+        resolved.profile_id,
+        resolved.rule_key,
+        resolved.is_holdout,
+        resolved.decided_at,
+        row_number() over (
+            partition by resolved.profile_id, resolved.rule_key
+            order by resolved.decided_at, resolved.decision_id
+        ) as decision_number
+    from resolved
+    inner join rule_holdouts
+        on
+            resolved.rule_key = rule_holdouts.rule_key
+            and resolved.has_holdout = rule_holdouts.has_holdout
 ),
 
 first_decisions as (
@@ -72,7 +116,11 @@ arms as (
         cast(sum(is_converted) as {{ dbt.type_float() }}) / count(*) as conversion_rate,
         sum(revenue_usd) as revenue_usd,
         avg(revenue_usd) as revenue_per_profile_usd,
-        var_samp(revenue_usd) / count(*) as revenue_error
+        -- Exactly 0 where all are equal: a variance leaves a remainder of rounding.
+        case
+            when min(revenue_usd) < max(revenue_usd) then var_samp(revenue_usd) / count(*)
+            else 0
+        end as revenue_error
     from outcomes
     group by rule_key, is_holdout
 ),
@@ -113,7 +161,9 @@ rules as (
     from bounded
 ),
 
--- The interval of the difference: Newcombe's for rates, made of Wilson's, and Welch's for revenue.
+-- The interval of the difference: Newcombe's for rates, made of Wilson's. For revenue Welch's
+-- standard error and the normal quantile, which is too small for few profiles. Where each arm spent
+-- the same all through, nothing says how far they could differ.
 compared as (
     select
         rules.rule_key,
@@ -127,7 +177,13 @@ compared as (
             + power(held_out.conversion_rate - held_out.conversion_rate_low, 2)
         ) as lift_above,
         treated.revenue_per_profile_usd - held_out.revenue_per_profile_usd as revenue_lift_usd,
-        1.96 * sqrt(treated.revenue_error + held_out.revenue_error) as revenue_lift_margin_usd
+        case
+            when
+                treated.profile_count >= {{ var('least_profiles_for_revenue_interval') }}
+                and held_out.profile_count >= {{ var('least_profiles_for_revenue_interval') }}
+                and treated.revenue_error + held_out.revenue_error > 0
+                then 1.96 * sqrt(treated.revenue_error + held_out.revenue_error)
+        end as revenue_lift_margin_usd
     from rules
     left join treated on rules.rule_key = treated.rule_key
     left join held_out on rules.rule_key = held_out.rule_key
