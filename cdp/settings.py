@@ -237,7 +237,10 @@ class Settings(BaseSettings):
     )
     degraded_decisions: bool = Field(
         default=False,
-        description="Answer POST /decide from the batch, marked degraded, when it takes too long.",
+        description=(
+            "Answer POST /decide from the batch, marked degraded, when it takes too long or no "
+            "connection is free; over two connections more."
+        ),
     )
     max_decision_bytes: int = Field(
         default=64 * 1024, ge=1024, description="Largest body of POST /decide, in bytes."
