@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 EXTENSIONS = ("ducklake", "spatial")
+KEPT = Path(sys.prefix) / "duckdb_extensions"
 
 
 def extension_files() -> list[Path]:
@@ -33,13 +34,17 @@ def load_extensions_from_packages() -> None:
     connect = duckdb.connect
 
     def connect_with_extensions(*arguments: Any, config: Any = None, **options: Any) -> Any:
-        settings = dict(config or {}) | {"threads": 1}  # its tables are small
+        # Its tables are small. Extensions are kept beside the emulator, not in the home folder.
+        settings = dict(config or {}) | {"threads": 1, "extension_directory": str(KEPT)}
         # It can only be set once the extension icu is there.
         time_zone = settings.pop("TimeZone", None)
         connection = connect(*arguments, config=settings, **options)
         connection.execute("load icu")
         for path in extension_files():
-            connection.execute(f"load '{path}'")
+            # Installed, not only loaded: the emulator's own `install` then finds it and downloads
+            # nothing.
+            connection.execute(f"install '{path}'")
+            connection.execute(f"load {path.stem}")
         if time_zone:
             connection.execute(f"set TimeZone = '{time_zone}'")
         return connection
