@@ -16,14 +16,15 @@ from cdp.settings import Settings
 from dagster_project.audience_reports import AUDIENCE, PARTITIONS, described
 from dagster_project.dbt_manifest import DBT_PROJECT_DIR
 from dagster_project.dbt_process import stream_dbt
+from dagster_project.dbt_selection import NO_UNIT_TESTS
 from dagster_project.defs.jobs import QUIET, REFRESH_TAGS
 from dagster_project.exclusive import REFRESH, exclusive
 from dagster_project.instance import end_dead_runs, runs_in_progress
 from dagster_project.stages import OWNERS
 
-# The stage and the seed that it begins with. Unit tests look at the code, not at the data.
+# The stage and the seed that it begins with.
 SEGMENT = ["models/segment", "audiences"]
-ARGUMENTS = ["build", "--select", *SEGMENT, "--exclude-resource-type", "unit_test"]
+ARGUMENTS = ["build", "--select", *SEGMENT, *NO_UNIT_TESTS]
 BUILT = "select to_regclass('decide.watermark') is not null"
 KNOWN = "select audience_key, definition, is_enabled from segment.audiences"
 # The service that asked for this run has noted it already.

@@ -14,9 +14,11 @@ from cdp.postgres import EmbeddedPostgres
 from cdp.settings import Settings
 from dagster_project.serving.app import create_app
 from dagster_project.serving.decide import Clock
+from tests.conftest import fresh_database
 from tests.warehouse import build, land
 
 AS_OF = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CONCERT = {"amount": 120, "category": "Rock Concert"}
 
 
 def order(user_id: str, amount: float, days_ago: int, **more: Any) -> dict[str, Any]:
@@ -42,15 +44,11 @@ EVENTS = [
 @pytest.fixture(scope="session")
 def warehouse(cluster: EmbeddedPostgres) -> Iterator[str]:
     """The owner's connection string of a built warehouse. Tests do not change what it says."""
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute("create database decided template migrated")
-    url = make_conninfo(cluster.url("decided"))
-    with psycopg.connect(url) as connection:
-        land(connection, EVENTS)
-    build(url, as_of=AS_OF)
-    yield url
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute("drop database decided with (force)")
+    with fresh_database(cluster, "decided") as url:
+        with psycopg.connect(url) as connection:
+            land(connection, EVENTS)
+        build(url, as_of=AS_OF)
+        yield url
 
 
 @pytest.fixture
@@ -62,14 +60,11 @@ def going_on(cluster: EmbeddedPostgres, warehouse: str) -> Iterator[str]:
             "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
             " where datname = 'decided'"
         )
-        connection.execute("create database going_on template decided")
-    url = make_conninfo(cluster.url("going_on"))
-    with psycopg.connect(url, autocommit=True) as connection:
-        # What other tests asked of the warehouse that is copied.
-        connection.execute("delete from decide.decisions")
-    yield url
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute("drop database going_on with (force)")
+    with fresh_database(cluster, "going_on", template="decided") as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            # What other tests asked of the warehouse that is copied.
+            connection.execute("delete from decide.decisions")
+        yield url
 
 
 def serving_settings(url: str, **chosen: Any) -> Settings:
@@ -95,3 +90,10 @@ async def serving(
 async def client(warehouse: str) -> AsyncIterator[httpx.AsyncClient]:
     async with serving(warehouse) as client:
         yield client
+
+
+async def decide(client: httpx.AsyncClient, **asked: Any) -> dict[str, Any]:
+    answer = await client.post("/decide", json=asked)
+    assert answer.status_code == 200, answer.text
+    content: dict[str, Any] = answer.json()
+    return content

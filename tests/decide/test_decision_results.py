@@ -1,7 +1,6 @@
 """decide.decision_results: who counts for which arm of a rule, from when on, and how sure it is."""
 
 import uuid
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from math import sqrt
 from statistics import mean, variance
@@ -9,10 +8,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
-from cdp.postgres import EmbeddedPostgres
 from tests.decide.conftest import AS_OF, order
 from tests.decide.test_holdouts import id_of
 from tests.warehouse import build, land
@@ -89,12 +86,9 @@ def bought(number: int, days_ago: int, amount: float = 50) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def results(cluster: EmbeddedPostgres) -> Iterator[dict[str, dict[str, Any]]]:
+def results(module_database: str) -> dict[str, dict[str, Any]]:
     """The row of each rule."""
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute("create database measured template migrated")
-    url = make_conninfo(cluster.url("measured"))
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(module_database) as connection:
         log_all(Decisions(connection))
         land(connection, [bought(number, 25) for number in range(20)])
         land(connection, [bought(number, 8) for number in range(10)])
@@ -103,12 +97,10 @@ def results(cluster: EmbeddedPostgres) -> Iterator[dict[str, dict[str, Any]]]:
         land(connection, [order(f"patron-{n}", 10, 30) for n in range(len(SPENT))])
         spending = [(n, amount) for n, amount in enumerate(SPENT) if amount]
         land(connection, [order(f"patron-{n}", amount, 8) for n, amount in spending])
-    build(url, as_of=AS_OF, exclude="test_type:data")
-    with psycopg.connect(url, row_factory=dict_row) as connection:
+    build(module_database, as_of=AS_OF, exclude="test_type:data")
+    with psycopg.connect(module_database, row_factory=dict_row) as connection:
         rows = connection.execute("select * from decide.decision_results").fetchall()
-    yield {row["rule_key"]: row for row in rows}
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute("drop database measured with (force)")
+    return {row["rule_key"]: row for row in rows}
 
 
 def counts(row: dict[str, Any]) -> tuple[int, ...]:

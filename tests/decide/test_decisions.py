@@ -10,17 +10,8 @@ import httpx
 import psycopg
 import pytest
 
-from tests.decide.conftest import AS_OF, order, serving
+from tests.decide.conftest import AS_OF, CONCERT, decide, order, serving
 from tests.warehouse import build, land
-
-CONCERT = {"amount": 120, "category": "Rock Concert"}
-
-
-async def decide(client: httpx.AsyncClient, **asked: Any) -> dict[str, Any]:
-    answer = await client.post("/decide", json=asked)
-    assert answer.status_code == 200, answer.text
-    content: dict[str, Any] = answer.json()
-    return content
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,8 @@
 
 import hashlib
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import msgspec
 import psycopg
 import pytest
@@ -13,13 +11,11 @@ from psycopg import RawCursor
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row, tuple_row
 
-from cdp.postgres import EmbeddedPostgres
 from dagster_project.serving.decide import is_held_out
 from dagster_project.serving.rulebook import SOURCES, Sources, compile_rulebook
-from tests.decide.conftest import AS_OF, order, serving
+from tests.decide.conftest import AS_OF, CONCERT, decide, order, serving
 from tests.warehouse import build, land
 
-CONCERT = {"amount": 120, "category": "Rock Concert"}
 SHARED = "office@example.org"
 WITH_SHARED = {"context": {"traits": {"email": SHARED}}}
 NEWCOMERS = range(12)
@@ -32,26 +28,14 @@ def id_of(kind: str, value: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def half_held_out(cluster: EmbeddedPostgres) -> Iterator[str]:
+def half_held_out(module_database: str) -> str:
     """A warehouse with an e-mail address of more users than its limit, and holdouts of 50 %."""
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute("create database half_held_out template migrated")
-    url = make_conninfo(cluster.url("half_held_out"))
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(module_database) as connection:
         land(connection, [order(f"clerk-{number}", 20, 3, **WITH_SHARED) for number in range(6)])
-    build(url, as_of=AS_OF, exclude="test_type:data")
-    with psycopg.connect(url, autocommit=True) as connection:
+    build(module_database, as_of=AS_OF, exclude="test_type:data")
+    with psycopg.connect(module_database, autocommit=True) as connection:
         connection.execute("update decide.decision_rules set holdout_percent = 50")
-    yield url
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        connection.execute("drop database half_held_out with (force)")
-
-
-async def decide(client: httpx.AsyncClient, **asked: Any) -> dict[str, Any]:
-    answer = await client.post("/decide", json={**asked, "context": CONCERT})
-    assert answer.status_code == 200, answer.text
-    content: dict[str, Any] = answer.json()
-    return content
+    return module_database
 
 
 @pytest.mark.parametrize(
@@ -71,10 +55,14 @@ async def test_a_newcomer_is_drawn_by_their_own_identifier_before_and_after_bein
         {"type": "page", "anonymousId": each, "name": "Home", **sent, **at} for each in browsers
     ]
     async with serving(half_held_out) as client:
-        unknown = [await decide(client, anonymous_id=each, **shared) for each in browsers]
+        unknown = [
+            await decide(client, context=CONCERT, anonymous_id=each, **shared) for each in browsers
+        ]
         with psycopg.connect(half_held_out) as connection:
             land(connection, pages)
-        seen = [await decide(client, anonymous_id=each, **shared) for each in browsers]
+        seen = [
+            await decide(client, context=CONCERT, anonymous_id=each, **shared) for each in browsers
+        ]
     ids = [id_of("anonymous_id", each) for each in browsers]
     assert [each["profile"] for each in unknown] == [None] * len(browsers)
     assert [each["profile"]["profile_id"] for each in seen] == ids
@@ -101,7 +89,7 @@ async def test_a_draw_is_of_the_most_trusted_identifier_that_links_else_of_what_
     half_held_out: str, asked: dict[str, str], subject: str
 ) -> None:
     async with serving(half_held_out) as client:
-        answer = await decide(client, **asked)
+        answer = await decide(client, context=CONCERT, **asked)
     with psycopg.connect(half_held_out) as connection:
         logged = connection.execute(
             "select profile_id, subject_id, holdout_percent, is_holdout from decide.decisions"

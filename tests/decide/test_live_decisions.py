@@ -14,10 +14,9 @@ import pytest
 from cdp.identity_evidence import explain
 from cdp.rebase import rebase_restored
 from dagster_project.serving.decide import is_held_out
-from tests.decide.conftest import AS_OF, order, serving
+from tests.decide.conftest import AS_OF, CONCERT, decide, order, serving
 from tests.warehouse import BuildError, build, land
 
-CONCERT = {"amount": 120, "category": "Rock Concert"}
 PATIENCE_SECONDS = 240
 # Where a refresh waits for the last table that it publishes.
 KILL_PUBLICATION = """
@@ -39,13 +38,6 @@ def landed(database: str, *events: dict[str, Any]) -> None:
 def happened(minutes_ago: int, kind: str = "track", **event: Any) -> dict[str, Any]:
     at = (AS_OF - timedelta(minutes=minutes_ago)).isoformat()
     return {"type": kind, "timestamp": at, "receivedAt": at, **event}
-
-
-async def decide(client: httpx.AsyncClient, **asked: Any) -> dict[str, Any]:
-    answer = await client.post("/decide", json=asked)
-    assert answer.status_code == 200, answer.text
-    content: dict[str, Any] = answer.json()
-    return content
 
 
 async def test_a_purchase_counts_at_once_in_decision_profile_and_events(database: str) -> None:

@@ -164,20 +164,7 @@ begin
                                 and (
                                     carried.kind = 'user_id'
                                     or pending.user_id is null
-                                    or exists (
-                                        select
-                                        from decide.links
-                                        where
-                                            links.node_a = least(
-                                                known.identifier_key,
-                                                {{ identifier_key('user_id', 'pending.user_id') }}
-                                            )
-                                            and links.node_b = greatest(
-                                                known.identifier_key,
-                                                {{ identifier_key('user_id', 'pending.user_id') }}
-                                            )
-                                            and links.kind = 'carried'
-                                    )
+                                    or {{ was_seen_with('known.identifier_key', 'pending.user_id') }}
                                 )
                             )
                         )

@@ -142,18 +142,25 @@ begin
     from users
     where
         not decide.is_blocked('user_id', users.user_id)
-        and not exists (
-            select
-            from decide.links
-            where
-                links.node_a = least(node.identifier_key, decide.key_of('user_id', users.user_id))
-                and links.node_b = greatest(node.identifier_key, decide.key_of('user_id', users.user_id))
-                and links.kind = 'carried'
-        );
+        and not {{ was_seen_with('node.identifier_key', 'users.user_id') }};
     node.is_over_limit := coalesce(known.user_count, 0) + new_user_count > user_limit;
     return node;
 end $$
 {% endmacro %}
+
+
+{# Whether the store has an event that carried an identifier, given by its key, together with a user. #}
+{% macro was_seen_with(key, user_id) -%}
+    {%- set user_key = identifier_key('user_id', user_id) -%}
+    exists (
+                select
+                from decide.links
+                where
+                    links.node_a = least({{ key }}, {{ user_key }})
+                    and links.node_b = greatest({{ key }}, {{ user_key }})
+                    and links.kind = 'carried'
+            )
+{%- endmacro %}
 
 
 {# Whether no pending row, duplicates included, names an identifier of a component. `received` is
@@ -253,14 +260,7 @@ begin
             newest.user_id is not null
             and carried.kind <> 'user_id'
             and known.is_linking
-            and not exists (
-                select
-                from decide.links
-                where
-                    links.node_a = least(known.identifier_key, decide.key_of('user_id', newest.user_id))
-                    and links.node_b = greatest(known.identifier_key, decide.key_of('user_id', newest.user_id))
-                    and links.kind = 'carried'
-            )
+            and not {{ was_seen_with('known.identifier_key', 'newest.user_id') }}
         group by known.root_key, known.identifier_key, known.user_count, rules.max_user_ids
         having known.user_count + count(distinct newest.user_id) > rules.max_user_ids
     )

@@ -19,18 +19,19 @@
         {%- do shaped.append({
             'table': table,
             'columns': table_columns | map(attribute='name') | list,
-            'is_full': window.from_xid == 0 or not is_filled(relation),
         }) -%}
     {%- endfor %}
+    {%- set filled = filled_tables() %}
     {# The driver does not see this commit and would go on without a transaction: begin says so. #}
     {% do run_query('commit') %}
     {% do run_query('begin') %}
 
     {%- for each in shaped -%}
-        {%- for statement in online_delta(each.table, each.columns, each.is_full) %}
+        {%- set is_full = window.from_xid == 0 or each.table.name not in filled -%}
+        {%- for statement in online_delta(each.table, each.columns, is_full) %}
             {% do run_query(statement) %}
         {%- endfor %}
-        {%- if each.is_full -%}
+        {%- if is_full -%}
             {% do run_query('analyze ' ~ online_relation(each.table.name)) %}
             {% do mark_filled(online_relation(each.table.name)) %}
         {%- endif -%}
@@ -82,12 +83,13 @@
 {% endmacro %}
 
 
-{# Whether a publication has filled a table as it is shaped now. A comment says so, written in the
-   transaction that fills it: a run may be killed between the two. #}
-{% macro is_filled(relation) %}
+{# The tables that a publication has filled as they are shaped now. A comment on each says so, written
+   in the transaction that fills it: a run may be killed between the two. #}
+{% macro filled_tables() %}
     {{ return(run_query(
-        "select coalesce(obj_description('" ~ relation ~ "'::regclass, 'pg_class'), '') = 'filled'"
-    ).rows[0][0]) }}
+        "select relname::text from pg_class where relnamespace = '" ~ this.schema ~ "'::regnamespace"
+        ~ " and obj_description(oid, 'pg_class') = 'filled'"
+    ).columns[0].values() | list) }}
 {% endmacro %}
 
 {% macro mark_filled(relation) %}
