@@ -46,7 +46,7 @@ class CompiledAudience:
     predicate: str
     measures: Mapping[str, str]
     sequences: Mapping[str, Any]
-    event_names: Sequence[str]
+    events_read: Sequence[Mapping[str, Any]]
     horizons: Sequence[Mapping[str, Any]]
     problems: tuple[RuleProblem, ...]
 
@@ -71,7 +71,7 @@ class CompiledDecisionRule:
     signals: tuple[Signal, ...]
     measures: Mapping[str, str]
     sequences: Mapping[str, Any]
-    event_names: Sequence[str]
+    events_read: Sequence[Mapping[str, Any]]
     problems: tuple[RuleProblem, ...]
 
 
@@ -96,7 +96,7 @@ def compile_audiences(
             predicate=each["predicate"],
             measures=each["measures"],
             sequences=each["sequences"],
-            event_names=each["event_names"],
+            events_read=each["events_read"],
             horizons=each["horizons"],
             problems=_problems(each),
         )
@@ -151,7 +151,7 @@ def compile_decision_rule(
         signals=tuple(Signal(**signal) for signal in compiled["signals"]),
         measures=compiled["measures"],
         sequences=compiled["sequences"],
-        event_names=compiled["event_names"],
+        events_read=compiled["events_read"],
         problems=_problems(compiled),
     )
 
@@ -163,16 +163,25 @@ def behaviour_sql(
 
     CTEs, each followed by a comma, and the joins that follow `from profiles`.
     """
-    needed: dict[str, Any] = {"measures": {}, "sequences": {}, "event_names": []}
+    needed: dict[str, Any] = {"measures": {}, "sequences": {}, "events_read": []}
     for rule in rules:
         needed["measures"].update(rule.measures)
         needed["sequences"].update(rule.sequences)
-        needed["event_names"].extend(rule.event_names)
+        needed["events_read"].extend(rule.events_read)
     macros = _macros("postgres")
     return (
         str(macros["behaviour_ctes"](needed, events, as_of)),
         str(macros["behaviour_joins"](needed)),
     )
+
+
+def events_read_sql(rules: Sequence[CompiledAudience | CompiledDecisionRule], as_of: str) -> str:
+    """The condition on `events` that admits all that `rules` read; empty when they read none."""
+    read = [each for rule in rules for each in rule.events_read]
+    for rule in rules:
+        for sequence in rule.sequences.values():
+            read.extend(sequence["events_read"])
+    return str(_macros("postgres")["events_read_sql"](read, as_of)) if read else ""
 
 
 def text_literal(text: str) -> str:
@@ -185,7 +194,7 @@ def _parts(audience: CompiledAudience) -> dict[str, Any]:
         "predicate": audience.predicate,
         "measures": audience.measures,
         "sequences": audience.sequences,
-        "event_names": audience.event_names,
+        "events_read": audience.events_read,
     }
 
 

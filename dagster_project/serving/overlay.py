@@ -10,6 +10,7 @@ from cdp.audience_rules import (
     CompiledAudience,
     CompiledDecisionRule,
     behaviour_sql,
+    events_read_sql,
     profile_attribute_kinds,
     text_literal,
 )
@@ -131,11 +132,10 @@ def events_cte(columns: Sequence[str], condition: str = "") -> str:
 
 def behaviour(rules: Sequence[CompiledAudience | CompiledDecisionRule]) -> tuple[str, str]:
     """CTEs of what the rules read about events, and the joins that follow `from profiles`."""
-    names = sorted({name for rule in rules for name in rule.event_names})
-    if not names:
+    admitted = events_read_sql(rules, AS_OF)
+    if not admitted:
         return "", ""
-    admitted = ", ".join(text_literal(name) for name in names)
-    events = events_cte(RULE_COLUMNS, f"events.event_type in ({admitted})")
+    events = events_cte(RULE_COLUMNS, admitted)
     ctes, joins = behaviour_sql(rules, EVENTS, AS_OF)
     return events + ctes, joins
 

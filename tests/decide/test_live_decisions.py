@@ -61,6 +61,17 @@ async def test_a_purchase_counts_at_once_in_decision_profile_and_events(database
         assert [each["properties"]["amount"] for each in events] == [250, 60]
 
 
+async def test_a_sequence_is_complete_as_soon_as_its_last_step_is(database: str) -> None:
+    """Of the audiences that stand here only the sequence reads orders as events."""
+    async with serving(database) as client:
+        landed(database, happened(60, userId="ben", event="Product Viewed"))
+        viewed = await decide(client, user_id="ben")
+        assert "bought_soon_after_viewing" not in viewed["audiences"]
+        landed(database, order("ben", 10, 0))
+        bought = await decide(client, user_id="ben")
+        assert "bought_soon_after_viewing" in bought["audiences"]
+
+
 async def test_an_event_counts_whenever_it_was_received(database: str) -> None:
     """Readers look at the partitions of the last days, and elsewhere only for what landed late."""
     hours = [0, 0.5, 1.5, 49, 24 * 400, -0.5, -1.5, -49]

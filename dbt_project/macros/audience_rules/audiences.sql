@@ -1,11 +1,11 @@
 {# From definitions to the ids of the audiences that each profile belongs to. #}
 
 {# One definition. rules: every audience's rule by key, for $audience. Returns
-   {predicate, measures, sequences, event_names, horizons, referenced, errors: [{path, message}]}. #}
+   {predicate, measures, sequences, events_read, horizons, referenced, errors: [{path, message}]}. #}
 {% macro compile_audience(audience_key, rules, as_of) %}
     {% set scope = {
         'attributes': profile_attributes(), 'as_of': as_of, 'depth': 0, 'errors': [],
-        'measures': {}, 'sequences': {}, 'event_names': [],
+        'measures': {}, 'sequences': {}, 'events_read': [],
         'rules': rules, 'visiting': [audience_key], 'profile_id': 'profiles.profile_id',
         'horizons': [], 'referenced': [],
     } %}
@@ -14,7 +14,7 @@
         else rule_error(scope, '', not_a_rule()) %}
     {{ return({
         'predicate': 'false' if scope.errors else predicate, 'errors': scope.errors,
-        'measures': scope.measures, 'sequences': scope.sequences, 'event_names': scope.event_names,
+        'measures': scope.measures, 'sequences': scope.sequences, 'events_read': scope.events_read,
         'horizons': scope.horizons, 'referenced': scope.referenced,
     }) }}
 {% endmacro %}
@@ -35,15 +35,15 @@
 
 
 {# One row per profile of the relation `profiles`: the ids of the audiences that it belongs to.
-   audiences: [{audience_id, predicate, measures, sequences, event_names}]. The batch passes whole tables, a
+   audiences: [{audience_id, predicate, measures, sequences, events_read}]. The batch passes whole tables, a
    preview one audience, a live answer one profile's row and that profile's events. #}
 {% macro matching_audiences_sql(audiences, profiles, events, as_of) %}
-{%- set needed = {'measures': {}, 'sequences': {}, 'event_names': []} %}
+{%- set needed = {'measures': {}, 'sequences': {}, 'events_read': []} %}
 {%- set cases = [] %}
 {%- for audience in audiences %}
     {%- do needed.measures.update(audience.measures) %}
     {%- do needed.sequences.update(audience.sequences) %}
-    {%- do needed.event_names.extend(audience.event_names) %}
+    {%- do needed.events_read.extend(audience.events_read) %}
     {%- do cases.append('case when ' ~ audience.predicate ~ ' then ' ~ audience.audience_id ~ ' end') %}
 {%- endfor -%}
 with {{- behaviour_ctes(needed, events, as_of) }}

@@ -56,7 +56,7 @@
         {% do rule_error(scope, path ~ '.span_days', day_count_wanted()) %}
     {% endif %}
     {% set steps = [] %}
-    {% set inner = dict(scope, event_names=[]) %}
+    {% set inner = dict(scope, events_read=[]) %}
     {% for step in value.steps %}
         {% set windowed = dict(step, within_days=value.within_days)
             if step is mapping and 'within_days' in value and 'within_days' not in step else step %}
@@ -64,7 +64,7 @@
     {% endfor %}
     {% if scope.errors %}{{ return('false') }}{% endif %}
     {% set sequence = {
-        'steps': steps, 'span_days': value.get('span_days'), 'event_names': inner.event_names,
+        'steps': steps, 'span_days': value.get('span_days'), 'events_read': inner.events_read,
     } %}
     {% set name = 'sequence_' ~ local_md5(tojson(sequence))[:12] %}
     {% do scope.sequences.update({name: sequence}) %}
@@ -97,7 +97,10 @@
     {% if 'where' in value %}
         {% do conditions.append(rule_sql(value['where'], inner, path ~ '.where')) %}
     {% endif %}
-    {% do scope.event_names.append(value['name']) %}
+    {% do scope.events_read.append({
+        'name': value['name'],
+        'within_days': value.within_days if is_day_count(value.get('within_days')) else none,
+    }) %}
     {{ return(conditions | join(' and ')) }}
 {% endmacro %}
 
@@ -123,7 +126,7 @@ behaviour as (
     from {{ events }} as events
     where
         events.occurred_at <= {{ as_of }}
-        and events.event_type in ({{ text_literals(compiled.event_names) }})
+        and {{ events_read_sql(compiled.events_read, as_of) }}
     group by events.profile_id
 ),
 {% endif %}
@@ -169,7 +172,7 @@ from
     from {{ events }} as events
     where
         events.occurred_at <= {{ as_of }}
-        and events.event_type in ({{ text_literals(sequence.event_names) }})
+        and {{ events_read_sql(sequence.events_read, as_of) }}
 ) as chain_1
 {%- for step in range(2, last + 1) %}
 ) as chain_{{ step }}
@@ -179,6 +182,29 @@ where chain_{{ last }}.started_at is not null
     and chain_{{ last }}.started_at >= {{ hours_ago('chain_' ~ last ~ '.occurred_at', sequence.span_days * 24) }}
 {%- endif %}
 {%- endmacro %}
+
+
+{# What an event must be for anything to read it: of one of the names, and within the widest window on it. #}
+{% macro events_read_sql(events_read, as_of) %}
+    {% set widest = {} %}
+    {% for read in events_read %}
+        {% set days = [read.within_days, widest.get(read.name, read.within_days)] %}
+        {% do widest.update({read.name: none if none in days else days | max}) %}
+    {% endfor %}
+    {% set names_within = {} %}
+    {% for name, days in widest.items() %}
+        {% do names_within.setdefault(days, []).append(name) %}
+    {% endfor %}
+    {% set conditions = [] %}
+    {% for days, names in names_within.items() %}
+        {% set named = 'events.event_type in (' ~ text_literals(names) ~ ')' %}
+        {% do conditions.append(
+            named if days is none
+            else '(' ~ named ~ ' and events.occurred_at >= ' ~ whole_days_ago(as_of, days - 1) ~ ')'
+        ) %}
+    {% endfor %}
+    {{ return(conditions[0] if conditions | length == 1 else '(' ~ conditions | join(' or ') ~ ')') }}
+{% endmacro %}
 
 
 {% macro text_literals(texts) %}

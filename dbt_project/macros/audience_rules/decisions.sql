@@ -8,13 +8,13 @@
 
 {# One decision rule. audience_keys: the keys that $audience may name; it asks whether the profile is a
    member now, so that the rule and the answer's list of audiences never disagree. A rule without a
-   condition always holds. Returns {predicate, signals, measures, sequences, event_names, errors}. #}
+   condition always holds. Returns {predicate, signals, measures, sequences, events_read, errors}. #}
 {% macro compile_decision_rule(condition, audience_keys, as_of) %}
     {% set rules = {} %}
     {% for key in audience_keys %}{% do rules.update({key: none}) %}{% endfor %}
     {% set scope = {
         'attributes': decision_attributes(), 'as_of': as_of, 'depth': 0, 'errors': [],
-        'measures': {}, 'sequences': {}, 'event_names': [],
+        'measures': {}, 'sequences': {}, 'events_read': [],
         'rules': rules, 'membership': 'membership.audience_keys', 'profile_id': 'profiles.profile_id',
     } %}
     {% set rule = parse_rule(condition) if condition else none %}
@@ -24,7 +24,7 @@
     {% set signals = decision_signals(rule, scope) if rule and not scope.errors else [] %}
     {{ return({
         'predicate': 'false' if scope.errors else predicate, 'errors': scope.errors, 'signals': signals,
-        'measures': scope.measures, 'sequences': scope.sequences, 'event_names': scope.event_names,
+        'measures': scope.measures, 'sequences': scope.sequences, 'events_read': scope.events_read,
     }) }}
 {% endmacro %}
 

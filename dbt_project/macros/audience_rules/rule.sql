@@ -18,7 +18,7 @@
     and where whole profiles are tested, not single events or list items:
         measures    {name: SQL of an aggregate over the profile's events}, collected on the way
         sequences   {name: steps of a sequence}, collected on the way
-        event_names names of the events that these read
+        events_read [{name, within_days (none for all of them)}] of the events that these read
         rules       parsed rules by audience key, for $audience
         visiting    keys of the audiences on the way down, to find cycles
         referenced  keys of the audiences that are part of this one, collected on the way

@@ -18,7 +18,7 @@
 {# The compiled audiences that have errors, or those that have none. #}
 {% macro compiled_audiences(relation, with_errors=false) %}
     {% set columns = 'audience_id, audience_key, definition_version, predicate, measures, sequences,'
-        ~ ' event_names, horizons, errors' %}
+        ~ ' events_read, horizons, errors' %}
     {% set audiences = [] %}
     {% for row in rows_of(columns, relation, 'audience_key') if (row.errors != '[]') == with_errors %}
         {% do audiences.append({
@@ -28,7 +28,7 @@
             'predicate': row.predicate,
             'measures': fromjson(row.measures),
             'sequences': fromjson(row.sequences),
-            'event_names': fromjson(row.event_names),
+            'events_read': fromjson(row.events_read),
             'horizons': fromjson(row.horizons),
             'errors': fromjson(row.errors),
         }) %}

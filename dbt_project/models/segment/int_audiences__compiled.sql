@@ -14,7 +14,7 @@ select
     cast(null as {{ dbt.type_string() }}) as predicate,
     cast(null as {{ dbt.type_string() }}) as measures,
     cast(null as {{ dbt.type_string() }}) as sequences,
-    cast(null as {{ dbt.type_string() }}) as event_names,
+    cast(null as {{ dbt.type_string() }}) as events_read,
     cast(null as {{ dbt.type_string() }}) as horizons,
     cast(null as {{ dbt.type_string() }}) as rule_digest,
     cast(null as {{ dbt.type_string() }}) as errors
@@ -35,7 +35,7 @@ select
     {{ text_literal(audience.predicate) }},
     {{ text_literal(tojson(audience.measures)) }},
     {{ text_literal(tojson(audience.sequences)) }},
-    {{ text_literal(tojson(audience.event_names)) }},
+    {{ text_literal(tojson(audience.events_read)) }},
     {{ text_literal(tojson(audience.horizons)) }},
     {{ text_literal(local_md5(tojson(meant))) }},
     {{ text_literal(tojson(audience.errors)) }}
