@@ -28,9 +28,7 @@
 
     {%- for each in shaped -%}
         {%- set is_full = window.from_xid == 0 or each.table.name not in filled -%}
-        {%- for statement in online_delta(each.table, each.columns, is_full) %}
-            {% do run_query(statement) %}
-        {%- endfor %}
+        {% do write_online_delta(each.table, each.columns, is_full) %}
         {%- if is_full -%}
             {% do run_query('analyze ' ~ online_relation(each.table.name)) %}
             {% do mark_filled(online_relation(each.table.name)) %}
@@ -107,10 +105,11 @@
 {% endmacro %}
 
 
-{# Statements that bring a table from what it says to what it should say, writing what differs. #}
-{% macro online_delta(table, columns, is_full) %}
+{# Bring a table from what it says to what it should say, writing what differs. #}
+{% macro write_online_delta(table, columns, is_full) %}
     {% set relation = online_relation(table.name) %}
     {% set selected = 'select selected.* from (' ~ table.rows ~ ') as selected' %}
+    {% set deletion = 'delete from ' ~ relation ~ ' as standing where true' %}
     {% set same_key, same_row = [], [] %}
     {% for column in table.key %}
         {% do same_key.append('selected.' ~ column ~ ' = standing.' ~ column) %}
@@ -118,8 +117,10 @@
     {% for column in columns if column not in table.key %}
         {% do same_row.append('selected.' ~ column ~ ' is not distinct from standing.' ~ column) %}
     {% endfor %}
-    {% set deletion = 'delete from ' ~ relation ~ ' as standing where true' %}
-    {% if not is_full and table.scope %}
+    {% if not is_full and table.since %}
+        {% set column, bound = table.since %}
+        {% set selected = selected ~ ' where selected.' ~ column ~ ' >= ' ~ bound %}
+    {% elif not is_full and table.scope %}
         {% set column, in_scope = table.scope %}
         {% set selected = selected ~ ' where selected.' ~ column ~ ' in (' ~ in_scope ~ ')' %}
         {% set deletion = 'delete from ' ~ relation ~ ' as standing where standing.' ~ column
@@ -133,21 +134,23 @@
         {% endfor %}
         {% set selected = selected ~ ' inner join ' ~ touched ~ ' as touched on selected.' ~ key
             ~ ' = touched.' ~ key ~ bounds | join %}
-    {% elif not is_full and table.since %}
-        {% set column, bound = table.since %}
-        {% set selected = selected ~ ' where selected.' ~ column ~ ' >= ' ~ bound %}
     {% endif %}
-    {% set statements = [] %}
+    {% set scratch = none %}
+    {% if not is_full and not table.since %}
+        {# Read twice, and the planner guesses too high how much a scope leaves of a table. #}
+        {% set scratch = create_scratch_table('published_' ~ table.name, selected) %}
+        {% set selected = 'select * from ' ~ scratch %}
+    {% endif %}
     {% if is_full or not table.since %}
-        {% do statements.append(
+        {% do run_query(
             deletion ~ ' and not exists (select 1 from (' ~ selected ~ ') as selected where '
             ~ (same_key + same_row) | join(' and ') ~ ')'
         ) %}
     {% endif %}
-    {% do statements.append(
+    {% do run_query(
         'insert into ' ~ relation ~ ' (' ~ columns | join(', ') ~ ') select ' ~ columns | join(', ')
         ~ ' from (' ~ selected ~ ') as selected where not exists (select 1 from ' ~ relation
         ~ ' as standing where ' ~ same_key | join(' and ') ~ ')'
     ) %}
-    {{ return(statements) }}
+    {% if scratch %}{% do drop_scratch_table(scratch) %}{% endif %}
 {% endmacro %}

@@ -6,7 +6,7 @@
     unique_key='event_id',
     indexes=[
         {'columns': ['event_id'], 'unique': true},
-        {'columns': ['profile_id', 'occurred_at']},
+        {'columns': ['profile_id', 'occurred_at', 'event_type']},
         {'columns': ['event_type', 'occurred_at']},
     ],
 ) }}

@@ -17,13 +17,11 @@ select
     touched.anchor_id,
     touched.touched_from,
     {%- if visits %}
-    coalesce(max(visits.started_at), touched.touched_from) as visits_change_from
+    coalesce(latest.started_at, touched.touched_from) as visits_change_from
     {%- else %}
     touched.touched_from as visits_change_from
     {%- endif %}
 from touched
 {%- if visits %}
-left join {{ visits }} as visits
-    on touched.anchor_id = visits.anchor_id and touched.touched_from >= visits.started_at
-group by touched.anchor_id, touched.touched_from
+{{ join_latest(visits, 'anchor_id', 'started_at', 'touched', 'touched_from') }}
 {%- endif %}

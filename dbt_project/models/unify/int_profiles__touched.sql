@@ -23,15 +23,20 @@ with reasons as (
         touched.visits_change_from
     from {{ owners }} as owners
     inner join {{ ref('int_anchors__touched') }} as touched on owners.anchor_id = touched.anchor_id
-    {%- for moved in [owners, resolved] %}
     {%- for profile_id in ['profile_id', 'previous_profile_id'] %}
     union all
     select
+        moved.{{ profile_id }},
+        seen.first_seen_at as visits_change_from
+    from {{ owners }} as moved
+    inner join {{ ref('int_anchors__seen') }} as seen on moved.anchor_id = seen.anchor_id
+    where moved.moved_in > {{ window.published_xid }}
+    union all
+    select
         {{ profile_id }},
-        {{ all_visits }} as visits_change_from
-    from {{ moved }}
+        {{ no_visits }} as visits_change_from
+    from {{ resolved }}
     where moved_in > {{ window.published_xid }}
-    {%- endfor %}
     {%- endfor %}
     union all
     select
@@ -77,18 +82,15 @@ touched as (
 select
     touched.profile_id,
     {%- if joined_visits %}
-    coalesce(max(visits.started_at), touched.visits_change_from) as visits_change_from,
+    coalesce(latest.started_at, touched.visits_change_from) as visits_change_from,
     {%- else %}
     touched.visits_change_from,
     {%- endif %}
     {{ window.to_xid }} as touched_in
 from touched
 {%- if joined_visits %}
-left join {{ joined_visits }} as visits
-    on
-        touched.profile_id = visits.profile_id
-        and touched.visits_change_from >= visits.started_at
-        and touched.visits_change_from < {{ no_visits }}
-        and visits.visit_message_id = visits.session_message_id
-group by touched.profile_id, touched.visits_change_from
+{{ join_latest(
+    joined_visits, 'profile_id', 'started_at', 'touched', 'visits_change_from',
+    'earlier.visit_message_id = earlier.session_message_id and touched.visits_change_from < ' ~ no_visits
+) }}
 {%- endif %}

@@ -18,19 +18,35 @@
 {%- set touched = ref('int_profiles__touched') %}
 {%- set window = run_window() %}
 
-with visits as (
+with owners as (
+    {%- if is_incremental() %}
+    -- Distinct as they are: so PostgreSQL looks up each anchor's visits from that instant on.
+    select distinct
+        owners.anchor_id,
+        owners.profile_id,
+        touched.visits_change_from
+    from {{ ref('int_anchors__resolved') }} as owners
+    inner join {{ touched }} as touched on owners.profile_id = touched.profile_id
+    {%- else %}
+    select
+        anchor_id,
+        profile_id
+    from {{ ref('int_anchors__resolved') }}
+    where profile_id is not null
+    {%- endif %}
+),
+
+visits as (
     select
         visits.*,
         owners.profile_id
     from {{ ref('int_visits__by_anchor') }} as visits
-    inner join {{ ref('int_anchors__resolved') }} as owners on visits.anchor_id = owners.anchor_id
-    {%- if is_incremental() %}
-    inner join {{ touched }} as touched
+    inner join owners
         on
-            owners.profile_id = touched.profile_id
-            and visits.started_at >= touched.visits_change_from
-    {%- endif %}
-    where owners.profile_id is not null
+            visits.anchor_id = owners.anchor_id
+            {%- if is_incremental() %}
+            and visits.started_at >= owners.visits_change_from
+            {%- endif %}
 ),
 
 separated as (
@@ -71,8 +87,17 @@ joined as (
         sum(visit_signal_count) over (partition by profile_id, session_number) > 0 as is_session
     from numbered
 )
+{%- if is_incremental() %},
 
-{% if is_incremental() %}
+known as (
+    select known.*
+    from {{ touched }} as touched
+    inner join {{ this }} as known
+        on
+            touched.profile_id = known.profile_id
+            and touched.visits_change_from <= known.started_at
+)
+
 select
     joined.*,
     -- Its events have to say something else than before.
@@ -85,11 +110,12 @@ select
         else {{ window.to_xid }}
     end as changed_in
 from joined
-left join {{ this }} as known
+left join known
     on
         joined.anchor_id = known.anchor_id
         and joined.visit_message_id = known.visit_message_id
 {%- else %}
+
 select
     joined.*,
     {{ window.to_xid }} as changed_in
