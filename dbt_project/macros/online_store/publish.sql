@@ -117,7 +117,8 @@
     {% for column in columns if column not in table.key %}
         {% do same_row.append('selected.' ~ column ~ ' is not distinct from standing.' ~ column) %}
     {% endfor %}
-    {% if not is_full and table.since %}
+    {% set only_adds = table.since and not is_full %}
+    {% if only_adds %}
         {% set column, bound = table.since %}
         {% set selected = selected ~ ' where selected.' ~ column ~ ' >= ' ~ bound %}
     {% elif not is_full and table.scope %}
@@ -136,12 +137,12 @@
             ~ ' = touched.' ~ key ~ bounds | join %}
     {% endif %}
     {% set scratch = none %}
-    {% if not is_full and not table.since %}
+    {% if not is_full and not only_adds %}
         {# Read twice, and the planner guesses too high how much a scope leaves of a table. #}
         {% set scratch = create_scratch_table('published_' ~ table.name, selected) %}
         {% set selected = 'select * from ' ~ scratch %}
     {% endif %}
-    {% if is_full or not table.since %}
+    {% if not only_adds %}
         {% do run_query(
             deletion ~ ' and not exists (select 1 from (' ~ selected ~ ') as selected where '
             ~ (same_key + same_row) | join(' and ') ~ ')'

@@ -41,12 +41,10 @@ visits as (
         visits.*,
         owners.profile_id
     from {{ ref('int_visits__by_anchor') }} as visits
-    inner join owners
-        on
-            visits.anchor_id = owners.anchor_id
-            {%- if is_incremental() %}
-            and visits.started_at >= owners.visits_change_from
-            {%- endif %}
+    inner join owners on visits.anchor_id = owners.anchor_id
+    {%- if is_incremental() %}
+    where visits.started_at >= owners.visits_change_from
+    {%- endif %}
 ),
 
 separated as (
