@@ -186,7 +186,8 @@ class Rulebook:
     """The rules by priority, and the statements that tell what holds for somebody now.
 
     `stored_at` changes whenever a table is written again; the statements report it. `version` is
-    made of the decision rules, `audience_versions` has each audience that is evaluated.
+    made of the decision rules, `audience_versions` has each audience that is evaluated. Rules that
+    cannot decide everything leave `decision_statement` empty, and `problem` says what is wrong.
     """
 
     sources: Sources
@@ -196,13 +197,11 @@ class Rulebook:
     decision_statement: str
     profile_statement: str
     stored_at: Sequence[int]
+    problem: str
 
 
 async def load_rulebook(database: Database, known: Rulebook | None) -> Rulebook:
-    """Read the rules, and compile them unless they are as `known` has them.
-
-    Raises RequestError (503) when they cannot decide everything.
-    """
+    """Read the rules, and compile them unless they are as `known` has them."""
     row = await database.row(SOURCES)
     if row is None:  # a select without from always has a row
         raise unavailable("not_built", "No run has ended yet; run `cdp refresh`.")
@@ -215,7 +214,7 @@ async def load_rulebook(database: Database, known: Rulebook | None) -> Rulebook:
 
 
 def compile_rulebook(sources: Sources, stored_at: Sequence[int]) -> Rulebook:
-    """Compile everything. Raises RequestError (503) naming what is wrong with the rules."""
+    """Compile everything, and say what is wrong with rules that cannot decide."""
     enabled = {each.audience_key for each in sources.audiences if each.is_enabled}
     compiled = compile_audiences(
         {each.audience_key: each.definition or "" for each in sources.audiences}, AS_OF
@@ -223,8 +222,13 @@ def compile_rulebook(sources: Sources, stored_at: Sequence[int]) -> Rulebook:
     live = [each for key, each in compiled.items() if key in enabled and not each.problems]
     kept = [key for key, each in compiled.items() if key in enabled and each.problems]
     keys = [each.audience_key for each in sources.audiences]
-    rules = _compiled(sources.decision_rules, keys, "seeds/decision_rules.csv")
-    campaigns = _compiled(sources.campaign_rules, keys, "seeds/campaign_rules.csv")
+    rules = [compile_decision_rule(each.condition, keys, AS_OF) for each in sources.decision_rules]
+    campaigns = [
+        compile_decision_rule(each.condition, keys, AS_OF) for each in sources.campaign_rules
+    ]
+    problem = _problem("seeds/decision_rules.csv", sources.decision_rules, rules) or _problem(
+        "seeds/campaign_rules.csv", sources.campaign_rules, campaigns
+    )
     signals = _distinct_signals(rules)
     return Rulebook(
         sources=sources,
@@ -235,16 +239,21 @@ def compile_rulebook(sources: Sources, stored_at: Sequence[int]) -> Rulebook:
             if each.is_enabled
         },
         signals=signals,
-        decision_statement=_decision_statement(rules, campaigns, signals, live, kept),
+        decision_statement=(
+            "" if problem else _decision_statement(rules, campaigns, signals, live, kept)
+        ),
         profile_statement=_profile_statement(live, kept),
         stored_at=stored_at,
+        problem=problem,
     )
 
 
-def _compiled(
-    rules: Sequence[DecisionRule | CampaignRule], audience_keys: Sequence[str], seed: str
-) -> list[CompiledDecisionRule]:
-    compiled = [compile_decision_rule(rule.condition, audience_keys, AS_OF) for rule in rules]
+def _problem(
+    seed: str,
+    rules: Sequence[DecisionRule | CampaignRule],
+    compiled: Sequence[CompiledDecisionRule],
+) -> str:
+    """Why the rules of a seed cannot decide everything, and what to do; empty when they can."""
     problems = [
         f"{rule.rule_key}: {problem}"
         for rule, each in zip(rules, compiled, strict=True)
@@ -252,12 +261,9 @@ def _compiled(
     ]
     if not rules or rules[-1].condition:
         problems.append("the last rule has a condition, so it may happen that none applies")
-    if problems:
-        raise unavailable(
-            "rules_invalid",
-            f"{seed} cannot decide ({'; '.join(problems)}); correct it and run `cdp refresh`.",
-        )
-    return compiled
+    if not problems:
+        return ""
+    return f"{seed} cannot decide ({'; '.join(problems)}); correct it and run `cdp refresh`."
 
 
 def _version(sources: Sources) -> str:
@@ -334,8 +340,12 @@ class Rulebooks:
         take to get one. Raises RequestError (503) while it cannot be told.
         """
         database = through or self._database
-        book = self._known or await self._load(database)
+        book = self._known
+        if book is None or not getattr(book, statement):
+            book = await self._load(database)
         for _attempt in range(3):
+            if not getattr(book, statement):
+                raise unavailable("rules_invalid", book.problem)
             rows = await database.rows(getattr(book, statement), parameters, wait_seconds)
             if not rows or rows[0]["stored_at"] == book.stored_at:
                 return book, rows

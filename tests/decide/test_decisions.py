@@ -261,6 +261,17 @@ async def test_changed_rules_count_from_the_next_decision(database: str) -> None
         answer = await client.post("/decide", json={"user_id": "ada"})
         assert (answer.status_code, answer.json()["code"]) == (503, "rules_invalid")
         assert "loyalty: spend: unknown attribute" in answer.json()["message"]
+        profile_id = after["profile"]["profile_id"]
+        shown = await client.get(f"/profiles/{profile_id}")
+        assert (shown.status_code, shown.json()["total_spend"]) == (200, 320)
+        with psycopg.connect(database) as connection:
+            connection.execute(
+                "create temp table kept as select * from decide.decision_rules;"
+                "truncate decide.decision_rules; insert into decide.decision_rules"
+                " select priority, rule_key, nullif(condition, '{\"spend\": 1}'), experience,"
+                " offer, reason from kept where rule_key in ('loyalty', 'control')"
+            )
+        assert (await decide(client, user_id="ada"))["experience"] == "loyalty"
 
 
 async def test_readers_never_fail_while_dbt_replaces_the_tables(database: str) -> None:
