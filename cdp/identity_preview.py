@@ -36,6 +36,12 @@ class ProfileMove:
     kind: Kind
     successors: tuple[UUID, ...]
 
+    def listed_successors(self, most: int) -> str:
+        """The ids of so many successors, and how many more there are."""
+        listed = ", ".join(str(each) for each in self.successors[:most])
+        more = len(self.successors) - most
+        return f"{listed} and {more:,} more" if more > 0 else listed
+
 
 @dataclass(frozen=True)
 class IdentityPreview:

@@ -116,7 +116,7 @@ def show_preview(found: IdentityPreview) -> None:
         if moves:
             console.print(f"  [bold]{len(moves):,}[/bold] {MEANINGS[kind]}")
         for move in moves[:MOST_LISTED]:
-            after = ", ".join(str(each) for each in move.successors[:MOST_LISTED])
+            after = move.listed_successors(MOST_LISTED)
             text = f"    {move.primary_identifier} {move.profile_id}" + (
                 f" -> {after}" if after else ""
             )

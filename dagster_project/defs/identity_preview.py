@@ -10,6 +10,7 @@ from cdp.settings import Settings
 from dagster_project.defs.jobs import QUIET
 
 MOST_LISTED = 100
+MOST_SUCCESSORS = 10
 
 
 @dg.op
@@ -26,7 +27,7 @@ def preview_identity_rules(
                 "kind": move.kind,
                 "identifier": move.primary_identifier,
                 "profile_id": str(move.profile_id),
-                "successors": ", ".join(str(each) for each in move.successors[:10]),
+                "successors": move.listed_successors(MOST_SUCCESSORS),
             }
         )
         for move in found.moves[:MOST_LISTED]

@@ -90,6 +90,14 @@ def warnings(database: str) -> set[str]:
     return {each.node.name for each in result.result if each.status == "warn"}
 
 
+def analyzed(warehouse: Warehouse) -> int:
+    """How often dbt has had int_identifiers__resolved analyzed."""
+    [found] = warehouse.rows(
+        "select analyze_count from pg_stat_user_tables where relname = 'int_identifiers__resolved'"
+    )
+    return int(found["analyze_count"])
+
+
 def test_a_crowd_in_one_profile_is_reported_and_parted_when_the_value_is_blocked(
     database: str,
 ) -> None:
@@ -116,9 +124,19 @@ def test_a_crowd_in_one_profile_is_reported_and_parted_when_the_value_is_blocked
         connection.execute(
             "insert into unify.blocked_identifiers values ('email', 'noreply@.*', 'a machine')"
         )
+    assert analyzed(warehouse) == 1
     build(database, select=UNIFY, as_of=AS_OF, command="run")
+    # With the numbers of before, the models that follow would compare each of the crowd with each.
+    assert analyzed(warehouse) == 2
     assert len(warehouse.rows("select profile_id from unify.profiles")) == CROWD + 2
     assert len(warehouse.rows("select profile_id from unify.large_profiles")) == 1
+    incremental = snapshot(database)
+    build(database, select=UNIFY, as_of=AS_OF, full_refresh=True, command="run")
+    assert_equal(incremental, snapshot(database))
+    with psycopg.connect(database) as connection:
+        connection.execute("delete from unify.blocked_identifiers where pattern = 'noreply@.*'")
+    build(database, select=UNIFY, as_of=AS_OF, command="run")
+    assert len(warehouse.rows("select profile_id from unify.large_profiles")) == 2
     incremental = snapshot(database)
     build(database, select=UNIFY, as_of=AS_OF, full_refresh=True, command="run")
     assert_equal(incremental, snapshot(database))

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cdp.cli import app
 from cdp.errors import UserError
 from cdp.identity_evidence import explain
-from cdp.identity_preview import IdentityPreview, components, preview_identity
+from cdp.identity_preview import IdentityPreview, ProfileMove, components, preview_identity
 from cdp.identity_rules import BlockedIdentifier, IdentityRules, seeded_rules
 from cdp.settings import Settings
 from dagster_project.defs.identity_preview import identity_preview
@@ -206,6 +206,13 @@ def test_a_preview_says_who_would_merge_and_split_and_writes_nothing(
     found = previewed(database, rules)
     assert moved(found) == moves
     assert Warehouse(database).rows("select * from unify.identifiers order by 1, 2, 3") == before
+
+
+def test_a_list_of_successors_says_how_many_it_leaves_out() -> None:
+    ids = tuple(UUID(int=number) for number in range(1, 13))
+    move = ProfileMove(ids[0], "office@example.org", "split", ids)
+    assert move.listed_successors(12) == ", ".join(map(str, ids))
+    assert move.listed_successors(10) == ", ".join(map(str, ids[:10])) + " and 2 more"
 
 
 def test_a_preview_counts_the_audience_members_that_move(database: str) -> None:

@@ -42,9 +42,16 @@ moves as (
 whereabouts as (
     select
         moved.previous_profile_id as old_profile_id,
-        case when owners.anchor_id is not null then moved.profile_id end as profile_id
+        case
+            when
+                exists (
+                    select 1
+                    from {{ owners }} as owners
+                    where owners.profile_id = moved.profile_id
+                )
+                then moved.profile_id
+        end as profile_id
     from moved
-    left join {{ owners }} as owners on moved.profile_id = owners.profile_id
     where moved.previous_profile_id is not null
     union distinct
     select
