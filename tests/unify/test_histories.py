@@ -73,12 +73,16 @@ RULES: Mapping[str, IdentityRules] = {
 
 @dataclass(frozen=True)
 class Step:
-    """What happens before a refresh, and where a run before that one was cut off."""
+    """What happens before a refresh, and where a run before that one was cut off: it may have been
+    under other rules, or one that computes everything.
+    """
 
     event_count: int
     days: int
     rules: str
     cut: str | None
+    cut_rules: str
+    is_full_cut: bool
 
 
 steps = st.builds(
@@ -87,6 +91,8 @@ steps = st.builds(
     days=st.sampled_from([0, 1, 12]),
     rules=st.sampled_from(list(RULES)),
     cut=st.none() | st.sampled_from(CUTS),
+    cut_rules=st.sampled_from(list(RULES)),
+    is_full_cut=st.booleans(),
 )
 
 
@@ -204,9 +210,16 @@ def test_any_history_is_as_a_full_refresh_and_as_worked_out_by_hand(
                 for first in range(0, len(batch), 40):
                     land(connection, batch[first : first + 40])
             landed += batch
-            state_rules(database, RULES[step.rules])
             if step.cut:
-                build(database, select=f"+{step.cut}", as_of=now, command="run")
+                state_rules(database, RULES[step.cut_rules])
+                build(
+                    database,
+                    select=f"+{step.cut}",
+                    as_of=now,
+                    command="run",
+                    full_refresh=step.is_full_cut,
+                )
+            state_rules(database, RULES[step.rules])
             now += timedelta(days=step.days)
             build(database, select=UNIFY, as_of=now, command="run")
             today = assert_as_worked_out(database, landed, RULES[step.rules])

@@ -152,6 +152,47 @@ def test_a_run_that_ended_early_is_made_good_by_the_next(
         assert_equal(incremental, snapshot(database))
 
 
+def test_a_full_run_that_was_cut_off_is_made_good_by_one_that_is_not_full(database: str) -> None:
+    at = {"timestamp": "2026-01-01T00:00:00Z"}
+    login = {"timestamp": "2026-01-02T00:00:00Z", "type": "identify", "userId": "ada"}
+    with psycopg.connect(database, autocommit=True) as connection:
+        land(connection, [at | {"type": "page", "userId": "ada"}])
+        land(connection, [at | {"type": "page", "anonymousId": "browser"}])
+        build(database, select=UNIFY, exclude="test_type:data")
+        land(connection, [login | {"anonymousId": "browser"}])
+    build(database, select="+int_anchors__resolved", command="run", full_refresh=True)
+    build(database, select=UNIFY, as_of=FIRST_DAY, command="run")
+    incremental = snapshot(database)
+    assert len({row["profile_id"] for row in incremental["unify.sessions"]}) == 1
+    build(database, select=UNIFY, as_of=FIRST_DAY, command="run", full_refresh=True)
+    assert_equal(incremental, snapshot(database))
+
+
+@pytest.mark.parametrize(
+    ("kind", "cut"),
+    [("email", "int_identifiers__judged"), ("user_id", "int_events__anchored")],
+)
+def test_rules_that_a_run_was_cut_off_under_leave_nothing_when_they_are_taken_back(
+    database: str, kind: str, cut: str
+) -> None:
+    """Blocked users change every event's anchor, blocked addresses only what they name."""
+    office = {"type": "identify", "traits": {"email": "office@example.org"}}
+    with psycopg.connect(database, autocommit=True) as connection:
+        for user in ("ada", "ben"):
+            land(connection, [office | {"userId": user, "timestamp": "2026-01-01T00:00:00Z"}])
+        build(database, select=UNIFY, exclude="test_type:data")
+        connection.execute(
+            "insert into unify.blocked_identifiers values (%s, 'ben|office@.*', 'a test')", [kind]
+        )
+        build(database, select=f"+{cut}", command="run")
+        connection.execute("delete from unify.blocked_identifiers where reason = 'a test'")
+    build(database, select=UNIFY, as_of=FIRST_DAY, command="run")
+    incremental = snapshot(database)
+    assert len(incremental["unify.profiles"]) == 1
+    build(database, select=UNIFY, as_of=FIRST_DAY, command="run", full_refresh=True)
+    assert_equal(incremental, snapshot(database))
+
+
 def test_an_event_that_commits_late_is_found_by_the_next_run(database: str) -> None:
     """Its transaction began before others that the run in between had already counted."""
     event = {"type": "page", "timestamp": "2026-01-01T00:00:00Z"}

@@ -17,8 +17,8 @@
         errors      the list of problems, shared by all levels
     and where whole profiles are tested, not single events or list items:
         measures    {name: SQL of an aggregate over the profile's events}, collected on the way
-        sequences   {name: steps of a sequence}, collected on the way
-        events_read [{name, within_days (none for all of them)}] of the events that these read
+        sequences   {name: steps of a sequence and the events that they read}, collected on the way
+        events_read [{name, within_days (none for all of them)}] of the events that the measures read
         rules       parsed rules by audience key, for $audience
         visiting    keys of the audiences on the way down, to find cycles
         referenced  keys of the audiences that are part of this one, collected on the way

@@ -21,6 +21,7 @@
         rows     SELECT of the rows that a reader should find; in a later run, of the keys in scope
         scope    column of a row, and SELECT of its values for which this run speaks; none for all rows
         touched  the same for a table of such values, with touched_from as in replace_touched
+        since    column of a row that is only ever added, and from where on a later run adds
         indexes  columns of each further index
     window.is_full: the rows are all rows. Nothing here is special to PostgreSQL but where it is
     applied: with the same SELECTs over another warehouse the rows can be loaded from there.

@@ -7,7 +7,7 @@
     {{ return(adapter.dispatch('join_latest')(relation, key, instant, rows, bound, condition)) }}
 {% endmacro %}
 
-{# One entry of an index on (key, instant) for each row, however long the history. #}
+{# Backwards through an index on (key, instant), from the bound to the first row that will do. #}
 {% macro postgres__join_latest(relation, key, instant, rows, bound, condition) -%}
 left join lateral (
     select earlier.{{ instant }}

@@ -2,6 +2,11 @@
 {%- set watermark = adapter.get_relation(
     this.database, generate_schema_name('decide', none), 'watermark'
 ) %}
+{%- set earlier = as_left_by_earlier_runs('refresh_window') %}
+{#- An earlier version's table does not say whether its rules were new. #}
+{%- set knows_unfinished = watermark and earlier and 'has_new_rules' in (
+    adapter.get_columns_in_relation(earlier) | map(attribute='name')
+) %}
 
 with bounds as (
     select
@@ -32,26 +37,69 @@ published as (
     from bounds
     where false
     {%- endif %}
+),
+
+-- What a run that did not end may have left behind: something computed by its rules.
+unfinished as (
+    {%- if knows_unfinished %}
+    select
+        earlier.system_identifier,
+        earlier.rules_digest,
+        earlier.identity_rules_digest,
+        earlier.has_new_rules,
+        earlier.has_new_identity_rules
+    from {{ earlier }} as earlier
+    inner join published on earlier.system_identifier = published.system_identifier
+    where earlier.to_xid <> published.to_xid or earlier.as_of <> published.as_of
+    {%- else %}
+    select
+        system_identifier,
+        rules_digest,
+        identity_rules_digest,
+        false as has_new_rules,
+        false as has_new_identity_rules
+    from bounds
+    where false
+    {%- endif %}
+),
+
+windows as (
+    select
+        bounds.to_xid,
+        coalesce(published.to_xid, 0) as published_xid,
+        {%- for rules in ['rules', 'identity_rules'] %}
+        coalesce(published.{{ rules }}_digest <> bounds.{{ rules }}_digest, true)
+        or coalesce(
+            unfinished.has_new_{{ rules }}
+            or unfinished.{{ rules }}_digest <> bounds.{{ rules }}_digest,
+            false
+        ) as has_new_{{ rules }},
+        {%- endfor %}
+        published.as_of as published_as_of,
+        bounds.rules_digest,
+        bounds.identity_rules_digest,
+        bounds.system_identifier,
+        bounds.as_of
+    from bounds
+    left join published on bounds.system_identifier = published.system_identifier
+    left join unfinished on bounds.system_identifier = unfinished.system_identifier
 )
 
 select
     {%- if flags.FULL_REFRESH %}
     cast(0 as {{ dbt.type_bigint() }}) as from_xid,
     {%- else %}
-    coalesce(
-        case when published.rules_digest = bounds.rules_digest then published.to_xid end, 0
-    ) as from_xid,
+    case when has_new_rules then 0 else published_xid end as from_xid,
     {%- endif %}
-    bounds.to_xid,
-    coalesce(published.to_xid, 0) as published_xid,
-    coalesce(published.identity_rules_digest <> bounds.identity_rules_digest, true)
-        as has_new_identity_rules,
-    published.as_of as published_as_of,
-    {{ day_of('published.as_of') }} as published_on,
-    {{ day_of('bounds.as_of') }} as as_of_on,
-    bounds.rules_digest,
-    bounds.identity_rules_digest,
-    bounds.system_identifier,
-    bounds.as_of
-from bounds
-left join published on bounds.system_identifier = published.system_identifier
+    to_xid,
+    published_xid,
+    has_new_rules,
+    has_new_identity_rules,
+    published_as_of,
+    {{ day_of('published_as_of') }} as published_on,
+    {{ day_of('as_of') }} as as_of_on,
+    rules_digest,
+    identity_rules_digest,
+    system_identifier,
+    as_of
+from windows

@@ -15,6 +15,7 @@
 {%- set judged = ref('int_identifiers__judged') %}
 {%- set resolved = ref('int_identifiers__resolved') %}
 {%- set touched = ref('int_anchors__touched') %}
+{%- set earlier = as_left_by_earlier_runs('int_anchors__resolved') %}
 
 with anchors as (
     select seen.*
@@ -76,25 +77,23 @@ owned as (
     left join {{ resolved }} as resolved on ranked.identifier_key = resolved.identifier_key
 )
 
-{% if is_incremental() %}
 select
     owned.anchor_id,
     owned.identifier_key,
     owned.profile_id,
+    {%- if earlier %}
     case
-        when known.moved_in > {{ window.published_xid }} then known.previous_profile_id
-        else known.profile_id
+        when earlier.moved_in > {{ window.published_xid }} then earlier.previous_profile_id
+        else earlier.profile_id
     end as previous_profile_id,
-    {{ window.to_xid }} as moved_in
-from owned
-left join {{ this }} as known on owned.anchor_id = known.anchor_id
-where known.anchor_id is null or owned.profile_id is distinct from known.profile_id
-{%- else %}
-select
-    owned.anchor_id,
-    owned.identifier_key,
-    owned.profile_id,
+    {%- else %}
     cast(null as {{ type_uuid() }}) as previous_profile_id,
+    {%- endif %}
     {{ window.to_xid }} as moved_in
 from owned
+{%- if earlier %}
+left join {{ earlier }} as earlier on owned.anchor_id = earlier.anchor_id
+{%- endif %}
+{%- if is_incremental() %}
+where earlier.anchor_id is null or owned.profile_id is distinct from earlier.profile_id
 {%- endif %}

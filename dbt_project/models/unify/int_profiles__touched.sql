@@ -2,7 +2,8 @@
 -- identifiers or anchors, or time moved its orders or visits into or out of the rolling window.
 -- What an unfinished run looked at stays listed: those ids may be gone from everywhere else.
 -- Its sessions may change from visits_change_from on, where one of them begins: year 1 for all of
--- them, 9999 for none.
+-- them, 9999 for none. An anchor that moved takes its visits along, to one and from another; the
+-- first began when it was first seen. An identifier has no visits but those of its anchors.
 {{ config(indexes=[{'columns': ['profile_id'], 'unique': true}]) }}
 {%- set window = run_window() %}
 {%- set owners = ref('int_anchors__resolved') %}

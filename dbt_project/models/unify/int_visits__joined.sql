@@ -20,7 +20,8 @@
 
 with owners as (
     {%- if is_incremental() %}
-    -- Distinct as they are: so PostgreSQL looks up each anchor's visits from that instant on.
+    -- They are distinct already. It keeps PostgreSQL from taking the join apart, and so it looks up
+    -- each anchor's visits from that instant on, instead of reading all of them.
     select distinct
         owners.anchor_id,
         owners.profile_id,
@@ -88,12 +89,12 @@ joined as (
 {%- if is_incremental() %},
 
 known as (
-    select known.*
+    select standing.*
     from {{ touched }} as touched
-    inner join {{ this }} as known
+    inner join {{ this }} as standing
         on
-            touched.profile_id = known.profile_id
-            and touched.visits_change_from <= known.started_at
+            touched.profile_id = standing.profile_id
+            and touched.visits_change_from <= standing.started_at
 )
 
 select
