@@ -13,12 +13,11 @@ import time
 from pathlib import Path
 
 import psycopg
-from dbt.cli.main import dbtRunner
 
-from benchmarks.unify.run import refresh
-from cdp.database import dbt_environment, migrate
+from benchmarks.unify.history import note_landing
+from benchmarks.unify.run import refresh, run_dbt
+from cdp.database import migrate
 from cdp.postgres import EmbeddedPostgres
-from cdp.settings import PROJECT_DIR, environment_set
 
 MORE = 1_000
 ADDRESS = "noreply@example.org"
@@ -31,29 +30,18 @@ select
     '{"type": "track", "properties": {}}'
 from generate_series(%(first)s::bigint, %(last)s::bigint) as number
 """
-LANDED = """
-insert into raw.landings (received_on, source, received_count, accepted_count, rejected_count)
-values ((now() at time zone 'UTC')::date, 'benchmark', %(events)s, %(events)s, 0)
-"""
 
 
 def land(connection: psycopg.Connection[tuple[object, ...]], first: int, last: int) -> None:
     with connection.transaction():
         connection.execute(EVENTS, {"first": first, "last": last, "address": ADDRESS})
-        connection.execute(LANDED, {"events": last - first + 1})
+        note_landing(connection, last - first + 1)
 
 
 def run_models(url: str) -> float:
     """Seconds of `dbt run` with the rules as they stand in the database."""
-    project = str(PROJECT_DIR / "dbt_project")
-    arguments = ["--quiet", "run", "--project-dir", project, "--profiles-dir", project]
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as target, environment_set(dbt_environment(url)):
-        result = dbtRunner().invoke(
-            [*arguments, "--log-level-file", "none", "--target-path", target]
-        )
-    if not result.success:
-        raise SystemExit(f"dbt failed: {result.exception or result.result}")
+    run_dbt(url, "run")
     return time.perf_counter() - began
 
 

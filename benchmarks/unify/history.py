@@ -88,12 +88,17 @@ def land(connection: psycopg.Connection[tuple[object, ...]], history: pd.DataFra
                 part = history.iloc[first : first + 100_000]
                 copy.write(part.to_csv(columns=columns, header=False, index=False))
         cursor.execute(EVENTS, {"start": FIRST_DAY})
-        cursor.execute(
-            "insert into raw.landings"
-            " (received_on, source, received_count, accepted_count, rejected_count)"
-            " values ((now() at time zone 'UTC')::date, 'benchmark', %(events)s, %(events)s, 0)",
-            {"events": len(history)},
-        )
+        note_landing(connection, len(history))
+
+
+def note_landing(connection: psycopg.Connection[tuple[object, ...]], events: int) -> None:
+    """Count events of the source `benchmark` as received and accepted, as the collector would."""
+    connection.execute(
+        "insert into raw.landings"
+        " (received_on, source, received_count, accepted_count, rejected_count)"
+        " values ((now() at time zone 'UTC')::date, 'benchmark', %(events)s, %(events)s, 0)",
+        {"events": events},
+    )
 
 
 def _chains(random: np.random.Generator, count: int) -> pd.DataFrame:

@@ -16,8 +16,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -172,18 +174,23 @@ def _memory(postmaster: int) -> int:
     return total
 
 
+def run_dbt(url: str, *arguments: str, watch: Callable[[EventMsg], None] | None = None) -> Any:
+    """What dbt found for `arguments`; `watch` is told each of its events. Exits when it fails."""
+    project = str(PROJECT_DIR / "dbt_project")
+    options = ["--project-dir", project, "--profiles-dir", project, "--log-level-file", "none"]
+    with tempfile.TemporaryDirectory() as target, environment_set(dbt_environment(url)):
+        runner = dbtRunner(callbacks=[watch] if watch else [])
+        result = runner.invoke(["--quiet", *arguments, *options, "--target-path", target])
+    if not result.success:
+        raise SystemExit(f"dbt failed: {result.exception or result.result}")
+    return result.result
+
+
 def full_resolution(url: str) -> FullResolution:
     """Run the identity models, one after the other."""
     resolution = FullResolution()
-    project = str(PROJECT_DIR / "dbt_project")
-    arguments = ["--quiet", "build", "--select", "+int_identifiers__resolved", "--threads", "1"]
-    arguments += ["--project-dir", project, "--profiles-dir", project, "--log-level-file", "none"]
-    with tempfile.TemporaryDirectory() as target, environment_set(dbt_environment(url)):
-        run = dbtRunner(callbacks=[resolution.watch])
-        result = run.invoke([*arguments, "--target-path", target])
-    if not result.success:
-        raise SystemExit(f"dbt failed: {result.exception or result.result}")
-    results = getattr(result.result, "results", [])
+    selected = ("build", "--select", "+int_identifiers__resolved", "--threads", "1")
+    results = run_dbt(url, *selected, watch=resolution.watch).results
     resolution.models = sum(each.execution_time for each in results if each.node.name in IDENTITY)
     return resolution
 
