@@ -54,12 +54,13 @@ create index on collect.stg_events (xid);
 create table unify.profile_changes (run bigint, old_profile_id uuid, profile_id uuid);
 create table unify.int_profiles__touched (profile_id uuid, touched_in bigint);
 create table collect.refresh_window (
-    from_xid bigint, to_xid bigint, published_xid bigint, has_new_identity_rules boolean,
+    from_xid bigint, to_xid bigint, run bigint, published_xid bigint, published_run bigint,
+    has_new_identity_rules boolean,
     published_as_of timestamptz, published_on date, as_of_on date, rules_digest text,
     identity_rules_digest text, system_identifier bigint, as_of timestamptz
 );
 insert into collect.refresh_window
-values (0, 100, 0, true, null, null, '2026-03-10', '', '', 0, '2026-03-10T15:30:00Z');
+values (0, 100, 100, 0, 0, true, null, null, '2026-03-10', '', '', 0, '2026-03-10T15:30:00Z');
 """
 LANDED = f"""
 create temporary table landed as
@@ -76,8 +77,8 @@ set total_spend = total_spend + 5, total_orders = total_orders + 1,
 where profile_id in (select profile_id from landed);
 insert into unify.int_profiles__touched select profile_id, 200 from landed;
 update collect.refresh_window set
-    from_xid = 100, to_xid = 200, published_xid = 100, published_as_of = as_of,
-    published_on = '2026-03-10', as_of = {LATER};
+    from_xid = 100, to_xid = 200, run = 200, published_xid = 100, published_run = 100,
+    published_as_of = as_of, published_on = '2026-03-10', as_of = {LATER};
 """
 # dbt dated the first run by its own start; the data lives at another time.
 DATED = """

@@ -3,16 +3,18 @@
 
     from_xid       events that landed in this transaction or later are new to this run; 0 in a full run
     to_xid         the run's upper bound
-    published_xid  up to where the last complete run answered: rows of state that are stamped with a
-                   later run were written since, by this run or by one that did not end
+    published_xid  up to where the last complete run answered
+    run            the number of the run, which stamps the rows of state that it writes
+    published_run  that of the last complete run: rows with a later stamp were written since, by this
+                   run or by one that did not end
     ...            see the model refresh_window
 
-    A run that ended early is made good by the next one: it starts from the same published_xid, and
+    A run that ended early is made good by the next one: it starts from what the same run published, and
     doing a step twice changes nothing.
 #}
 {% macro run_window() %}
     {% set unknown = {
-        'from_xid': 0, 'to_xid': 0, 'published_xid': 0,
+        'from_xid': 0, 'to_xid': 0, 'run': 0, 'published_run': 0,
         'has_new_identity_rules': true, 'published_on': none, 'as_of_on': none,
         'published_as_of': none, 'as_of': none,
     } %}
@@ -28,7 +30,8 @@
     {{ return({
         'from_xid': row['from_xid'],
         'to_xid': row['to_xid'],
-        'published_xid': row['published_xid'],
+        'run': row['run'],
+        'published_run': row['published_run'],
         'has_new_identity_rules': row['has_new_identity_rules'],
         'published_on': row['published_on'],
         'as_of_on': row['as_of_on'],
@@ -92,8 +95,8 @@
    written goes, because this run finds it again. #}
 {% macro forget_unpublished_rows() %}
     {%- set window = run_window() -%}
-    {%- if is_incremental() and window.published_xid > 0 -%}
-    delete from {{ this }} where run > {{ window.published_xid }}
+    {%- if is_incremental() and window.published_run > 0 -%}
+    delete from {{ this }} where run > {{ window.published_run }}
     {%- endif -%}
 {% endmacro %}
 

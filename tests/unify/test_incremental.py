@@ -212,6 +212,35 @@ def test_an_event_that_commits_late_is_found_by_the_next_run(database: str) -> N
     ]
 
 
+@pytest.mark.parametrize(("kind", "partings"), [("email", 1), ("user_id", 0)])
+def test_new_rules_hold_at_once_behind_a_transaction_that_is_open_for_long(
+    database: str, kind: str, partings: int
+) -> None:
+    """Two runs in a row read up to the same transaction, and still are two."""
+    office = {"type": "identify", "traits": {"email": "office@example.org"}}
+    with psycopg.connect(database) as long, psycopg.connect(database, autocommit=True) as prompt:
+        for user in ("ada", "ben"):
+            land(prompt, [office | {"userId": user, "timestamp": "2026-01-01T00:00:00Z"}])
+        long.execute("select pg_current_xact_id()")
+        build(database, select=UNIFY, as_of=FIRST_DAY, exclude="test_type:data")
+        warehouse = Warehouse(database)
+        bounds = "select to_xid, run from decide.watermark"
+        [first] = warehouse.rows(bounds)
+        prompt.execute(
+            "insert into unify.blocked_identifiers values (%s, 'ben|office@.*', 'a test')", [kind]
+        )
+        build(database, select=UNIFY, as_of=FIRST_DAY, command="run")
+        [second] = warehouse.rows(bounds)
+        assert second["to_xid"] == first["to_xid"]
+        assert second["run"] > first["run"]
+        changes = warehouse.rows("select run from unify.profile_changes")
+        assert [change["run"] for change in changes] == [second["run"]] * partings
+        long.rollback()
+    incremental = snapshot(database)
+    build(database, select=UNIFY, as_of=FIRST_DAY, command="run", full_refresh=True)
+    assert_equal(incremental, snapshot(database))
+
+
 def test_ids_of_merged_profiles_resolve_and_the_merging_event_is_named(database: str) -> None:
     browser = {"type": "page", "anonymousId": "browser", "timestamp": "2026-01-01T00:00:00Z"}
     user = {"type": "page", "userId": "ann", "timestamp": "2026-01-01T00:00:00Z"}

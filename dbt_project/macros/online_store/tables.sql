@@ -30,11 +30,11 @@
     {% set new_position = landing_position(window.from_xid, 0) %}
     {% set touched_anchors = 'select anchor_id from ' ~ ref('int_anchors__touched') %}
     {% set changed_anchors = touched_anchors ~ ' union distinct select anchor_id from '
-        ~ ref('int_anchors__resolved') ~ ' where moved_in > ' ~ window.published_xid %}
+        ~ ref('int_anchors__resolved') ~ ' where moved_in > ' ~ window.published_run %}
     {% set changed_identifiers = 'select identifier_key from ' ~ ref('int_identifiers__judged')
-        ~ ' where changed_in > ' ~ window.published_xid
+        ~ ' where changed_in > ' ~ window.published_run
         ~ ' union distinct select identifier_key from ' ~ ref('int_identifiers__resolved')
-        ~ ' where moved_in > ' ~ window.published_xid %}
+        ~ ' where moved_in > ' ~ window.published_run %}
     {% set changed_profiles = 'select profile_id from ' ~ ref('int_profiles__touched') %}
     {% set tables = [
         {

@@ -50,7 +50,7 @@ with counted as (
 )
 
 select
-    {{ window.to_xid }} as run,
+    {{ window.run }} as run,
     received_on,
     source,
     sum(received_count) as received_count,

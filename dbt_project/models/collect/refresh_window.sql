@@ -3,10 +3,13 @@
     this.database, generate_schema_name('decide', none), 'watermark'
 ) %}
 {%- set earlier = as_left_by_earlier_runs('refresh_window') %}
-{#- An earlier version's table does not say whether its rules were new. #}
-{%- set knows_unfinished = watermark and earlier and 'has_new_rules' in (
-    adapter.get_columns_in_relation(earlier) | map(attribute='name')
+{#- Tables of an earlier version do not number runs. #}
+{%- set numbered = [] %}
+{%- for table in [watermark, earlier] if table and 'run' in (
+    adapter.get_columns_in_relation(table) | map(attribute='name')
 ) %}
+{%- do numbered.append(table) %}
+{%- endfor %}
 
 with bounds as (
     select
@@ -23,6 +26,7 @@ published as (
     select
         system_identifier,
         to_xid,
+        {{ "coalesce(run, to_xid)" if watermark in numbered else "to_xid" }} as run,
         as_of,
         rules_digest,
         identity_rules_digest
@@ -31,6 +35,7 @@ published as (
     select
         system_identifier,
         to_xid,
+        to_xid as run,
         as_of,
         rules_digest,
         identity_rules_digest
@@ -41,7 +46,7 @@ published as (
 
 -- What a run that did not end may have left behind: something computed by its rules.
 unfinished as (
-    {%- if knows_unfinished %}
+    {%- if watermark and earlier in numbered %}
     select
         earlier.system_identifier,
         earlier.rules_digest,
@@ -50,7 +55,7 @@ unfinished as (
         earlier.has_new_identity_rules
     from {{ earlier }} as earlier
     inner join published on earlier.system_identifier = published.system_identifier
-    where earlier.to_xid <> published.to_xid or earlier.as_of <> published.as_of
+    where earlier.run <> published.run
     {%- else %}
     select
         system_identifier,
@@ -66,7 +71,10 @@ unfinished as (
 windows as (
     select
         bounds.to_xid,
+        -- A bound that stands still, behind a transaction that is open for long, makes another run.
+        greatest(bounds.to_xid, coalesce(published.run, 0) + 1) as run,
         coalesce(published.to_xid, 0) as published_xid,
+        coalesce(published.run, 0) as published_run,
         {%- for rules in ['rules', 'identity_rules'] %}
         coalesce(published.{{ rules }}_digest <> bounds.{{ rules }}_digest, true)
         or coalesce(
@@ -92,7 +100,9 @@ select
     case when has_new_rules then 0 else published_xid end as from_xid,
     {%- endif %}
     to_xid,
+    run,
     published_xid,
+    published_run,
     has_new_rules,
     has_new_identity_rules,
     published_as_of,

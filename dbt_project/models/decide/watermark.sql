@@ -14,6 +14,7 @@
 {{ config(materialized=watermark_materialization()) }}
 select
     to_xid,
+    run,
     as_of,
     system_identifier,
     rules_digest,

@@ -95,7 +95,7 @@ regroupings as (
         changes.old_profile_id,
         changes.profile_id
     from {{ ref('profile_changes') }} as changes
-    inner join runs on changes.run > runs.published_xid
+    inner join runs on changes.run > runs.published_run
 ),
 
 regrouped_profiles as (

@@ -42,7 +42,7 @@ with moved_by_time as (
 {% endif %}reconsidered as (
     select profile_id
     from {{ ref('int_profiles__touched') }}
-    where touched_in > {{ window.published_xid }}
+    where touched_in > {{ window.published_run }}
     union distinct
     select profile_id
     from moved_by_time

@@ -19,12 +19,12 @@ with restated as (
     {%- if is_incremental() %}
     select event_id
     from {{ anchored_events }}
-    where visited_in > {{ window.published_xid }}
+    where visited_in > {{ window.published_run }}
     union distinct
     select anchored.event_id
     from {{ owners }} as owners
     inner join {{ anchored_events }} as anchored on owners.anchor_id = anchored.anchor_id
-    where owners.moved_in > {{ window.published_xid }}
+    where owners.moved_in > {{ window.published_run }}
     union distinct
     select anchored.event_id
     from {{ visits }} as visits
@@ -32,7 +32,7 @@ with restated as (
         on
             visits.anchor_id = anchored.anchor_id
             and anchored.occurred_at between visits.started_at and visits.ended_at
-    where visits.changed_in > {{ window.published_xid }}
+    where visits.changed_in > {{ window.published_run }}
     {%- else %}
     select event_id
     from {{ anchored_events }}

@@ -19,11 +19,11 @@ with restated as (
     {%- if is_incremental() %}
     select identifier_key
     from {{ judged }}
-    where changed_in > {{ window.published_xid }}
+    where changed_in > {{ window.published_run }}
     union distinct
     select identifier_key
     from {{ resolved }}
-    where moved_in > {{ window.published_xid }}
+    where moved_in > {{ window.published_run }}
     -- One over its limit leads nowhere once its last own event has found a better owner.
     union distinct
     select resolved.identifier_key

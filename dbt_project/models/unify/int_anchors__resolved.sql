@@ -31,13 +31,13 @@ with anchors as (
             from {{ ref('int_anchors__seen') }} as carrying
             inner join {{ judged }} as judged
                 on carrying.{{ identifier.type }}_key = judged.identifier_key
-            where judged.judged_in > {{ window.published_xid }}
+            where judged.judged_in > {{ window.published_run }}
             union distinct
             select carrying.anchor_id
             from {{ ref('int_anchors__seen') }} as carrying
             inner join {{ resolved }} as resolved
                 on carrying.{{ identifier.type }}_key = resolved.identifier_key
-            where resolved.moved_in > {{ window.published_xid }}
+            where resolved.moved_in > {{ window.published_run }}
             {%- endfor %}
         )
     {%- endif %}
@@ -83,13 +83,13 @@ select
     owned.profile_id,
     {%- if earlier %}
     case
-        when earlier.moved_in > {{ window.published_xid }} then earlier.previous_profile_id
+        when earlier.moved_in > {{ window.published_run }} then earlier.previous_profile_id
         else earlier.profile_id
     end as previous_profile_id,
     {%- else %}
     cast(null as {{ type_uuid() }}) as previous_profile_id,
     {%- endif %}
-    {{ window.to_xid }} as moved_in
+    {{ window.run }} as moved_in
 from owned
 {%- if earlier %}
 left join {{ earlier }} as earlier on owned.anchor_id = earlier.anchor_id

@@ -105,6 +105,6 @@ select
     is_visit_signal,
     occurred_at,
     visit_message_id,
-    {{ window.to_xid }} as visited_in
+    {{ window.run }} as visited_in
 from visited
 where known_visit_message_id is null or known_visit_message_id <> visit_message_id

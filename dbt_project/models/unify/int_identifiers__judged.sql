@@ -210,9 +210,9 @@ select
         when
             known.is_blocked = judged.is_blocked and known.is_over_limit = judged.is_over_limit
             then known.judged_in
-        else {{ window.to_xid }}
+        else {{ window.run }}
     end as judged_in,
-    {{ window.to_xid }} as changed_in
+    {{ window.run }} as changed_in
 from judged
 left join known
     on
@@ -229,7 +229,7 @@ where
 {%- else %}
 select
     judged.*,
-    {{ window.to_xid }} as judged_in,
-    {{ window.to_xid }} as changed_in
+    {{ window.run }} as judged_in,
+    {{ window.run }} as changed_in
 from judged
 {%- endif %}

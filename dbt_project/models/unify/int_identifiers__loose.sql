@@ -13,7 +13,7 @@ where false
 with judged_anew as (
     select *
     from {{ judged }}
-    where judged_in > {{ window.published_xid }}
+    where judged_in > {{ window.published_run }}
 ),
 
 losing_components as (

@@ -94,7 +94,7 @@ rooted as (
         identifier_key,
         case when not is_blocked then identifier_key end as root_key
     from {{ judged }}
-    where not is_linking and judged_in > {{ window.published_xid }}
+    where not is_linking and judged_in > {{ window.published_run }}
 ),
 
 resolved as (
@@ -142,7 +142,7 @@ select
     resolved.root_key,
     resolved.profile_id,
     case
-        when {{ window.published_xid }} > 0 and earlier.moved_in > {{ window.published_xid }}
+        when {{ window.published_run }} > 0 and earlier.moved_in > {{ window.published_run }}
             then earlier.previous_profile_id
         else coalesce(earlier.profile_id, earlier.previous_profile_id)
     end as previous_profile_id,
@@ -151,7 +151,7 @@ select
             earlier.identifier_key is not null
             and resolved.profile_id is not distinct from earlier.profile_id
             then earlier.moved_in
-        else {{ window.to_xid }}
+        else {{ window.run }}
     end as moved_in
 from resolved
 left join {{ earlier }} as earlier on resolved.identifier_key = earlier.identifier_key
@@ -161,7 +161,7 @@ select
     resolved.root_key,
     resolved.profile_id,
     cast(null as {{ type_uuid() }}) as previous_profile_id,
-    {{ window.to_xid }} as moved_in
+    {{ window.run }} as moved_in
 from resolved
 {%- endif %}
 {%- if is_incremental() %}

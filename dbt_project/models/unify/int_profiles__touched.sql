@@ -31,13 +31,13 @@ with reasons as (
         seen.first_seen_at as visits_change_from
     from {{ owners }} as moved
     inner join {{ ref('int_anchors__seen') }} as seen on moved.anchor_id = seen.anchor_id
-    where moved.moved_in > {{ window.published_xid }}
+    where moved.moved_in > {{ window.published_run }}
     union all
     select
         {{ profile_id }},
         {{ no_visits }} as visits_change_from
     from {{ resolved }}
-    where moved_in > {{ window.published_xid }}
+    where moved_in > {{ window.published_run }}
     {%- endfor %}
     union all
     select
@@ -45,7 +45,7 @@ with reasons as (
         {{ no_visits }} as visits_change_from
     from {{ judged }} as judged
     inner join {{ resolved }} as resolved on judged.identifier_key = resolved.identifier_key
-    where judged.changed_in > {{ window.published_xid }}
+    where judged.changed_in > {{ window.published_run }}
     {%- if window.published_on and window.published_on != window.as_of_on %}
     {%- for facts, instant in time_of_facts %}
     {%- for days in days_that_change_sides(window.published_on, window.as_of_on) %}
@@ -67,7 +67,7 @@ with reasons as (
         profile_id,
         {{ all_visits }} as visits_change_from
     from {{ earlier }}
-    where touched_in > {{ window.published_xid }}
+    where touched_in > {{ window.published_run }}
     {%- endif %}
 ),
 
@@ -87,7 +87,7 @@ select
     {%- else %}
     touched.visits_change_from,
     {%- endif %}
-    {{ window.to_xid }} as touched_in
+    {{ window.run }} as touched_in
 from touched
 {%- if joined_visits %}
 {{ join_latest(

@@ -106,7 +106,7 @@ select
             and known.session_message_id = joined.session_message_id
             and known.is_session = joined.is_session
             then known.changed_in
-        else {{ window.to_xid }}
+        else {{ window.run }}
     end as changed_in
 from joined
 left join known
@@ -117,6 +117,6 @@ left join known
 
 select
     joined.*,
-    {{ window.to_xid }} as changed_in
+    {{ window.run }} as changed_in
 from joined
 {%- endif %}

@@ -23,7 +23,7 @@ with moved as (
         judged.is_over_limit
     from {{ resolved }} as resolved
     inner join {{ judged }} as judged on resolved.identifier_key = judged.identifier_key
-    where resolved.moved_in > {{ window.published_xid }}
+    where resolved.moved_in > {{ window.published_run }}
 ),
 
 moves as (
@@ -59,7 +59,7 @@ whereabouts as (
         stayed.profile_id
     from {{ resolved }} as stayed
     where
-        stayed.moved_in <= {{ window.published_xid }}
+        stayed.moved_in <= {{ window.published_run }}
         and stayed.profile_id in (
             select moves.old_profile_id from moves
             union all
@@ -133,7 +133,7 @@ joining as (
     where
         far_judged.is_linking
         and case
-            when far.moved_in > {{ window.published_xid }} then far.previous_profile_id
+            when far.moved_in > {{ window.published_run }} then far.previous_profile_id
             else far.profile_id
         end is distinct from links_of_moved.old_profile_id
     group by links_of_moved.old_profile_id, links_of_moved.profile_id
@@ -144,12 +144,12 @@ newly_over_limit as (
     select
         judged.identifier_key,
         case
-            when resolved.moved_in > {{ window.published_xid }} then resolved.previous_profile_id
+            when resolved.moved_in > {{ window.published_run }} then resolved.previous_profile_id
             else resolved.profile_id
         end as old_profile_id
     from {{ judged }} as judged
     inner join {{ resolved }} as resolved on judged.identifier_key = resolved.identifier_key
-    where judged.judged_in > {{ window.published_xid }} and judged.is_over_limit
+    where judged.judged_in > {{ window.published_run }} and judged.is_over_limit
 ),
 
 parting as (
@@ -172,7 +172,7 @@ parting as (
 )
 
 select
-    runs.to_xid as run,
+    runs.run,
     changes.old_profile_id,
     changes.profile_id,
     changes.kind,
