@@ -23,7 +23,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 def embedded(settings: Settings) -> EmbeddedPostgres | None:
     """The embedded server, or None where DATABASE_URL names another one."""
-    return None if settings.database_url else EmbeddedPostgres(settings.home.resolve())
+    return None if settings.database_url else EmbeddedPostgres(settings.home)
 
 
 def database_url(settings: Settings, role: Role = "owner") -> str:

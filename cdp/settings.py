@@ -261,6 +261,12 @@ class Settings(BaseSettings):
                 raise ValueError("give postgresql://user:password@host:5432/name") from None
         return value or None
 
+    @field_validator("home", "export_dir")
+    @classmethod
+    def _is_one_folder(cls, value: Path | None) -> Path | None:
+        """The same for every process: dbt, Dagster and a terminal each work in another folder."""
+        return value and (PROJECT_DIR / value.expanduser()).resolve()
+
     @field_validator("host")
     @classmethod
     def _is_address(cls, value: str) -> str:

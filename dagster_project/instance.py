@@ -29,7 +29,7 @@ storage:
 
 def dagster_home(settings: Settings) -> Path:
     """Folder of Dagster's state, created with its dagster.yaml when missing."""
-    home = settings.home.resolve() / "dagster"
+    home = settings.home / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     configuration = home / "dagster.yaml"
     if not configuration.exists():

@@ -32,7 +32,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     """The variables that Dagster's programs need beside the ones that are set already."""
     return {
         "DAGSTER_HOME": str(dagster_home(settings)),
-        "CDP_HOME": str(settings.home.resolve()),
+        "CDP_HOME": str(settings.home),
     }
 
 

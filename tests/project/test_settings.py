@@ -50,6 +50,19 @@ def test_a_value_that_cannot_work_is_refused_with_advice_and_without_secrets(
     assert "secret" not in str(caught.value)
 
 
+def test_a_folder_is_the_same_wherever_a_process_works(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """dbt works in the folder of its project, and would make another one there."""
+    monkeypatch.setenv("CDP_HOME", ".cdp")
+    monkeypatch.setenv("CDP_EXPORT_DIR", "~/exports")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings()
+    assert settings.home == PROJECT_DIR / ".cdp"
+    assert settings.exports == tmp_path.resolve() / "exports"
+
+
 def test_terms_by_source_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CDP_RAW_RETENTION_BY_SOURCE", "web=30, shop-app=365")
     assert load_settings().source_retention_days == {"web": 30, "shop-app": 365}
