@@ -1,3 +1,8 @@
+{# Whether a run finds every component anew: there is none to build on. #}
+{% macro resolves_all() %}
+    {{ return(run_window().from_xid == 0 or not as_left_by_earlier_runs('int_identifiers__resolved')) }}
+{% endmacro %}
+
 {# The links that a run has to follow: all of them in a full run; else those that are new and those of
    identifiers whose component has to be found again. #}
 {% macro links_to_follow() %}
@@ -18,6 +23,24 @@
     from {{ loose }} as loose
     inner join {{ linked }} as links on loose.identifier_key = links.{{ side }}
     {%- endfor %}
+    {%- endif %}
+{% endmacro %}
+
+{# Of each identifier that may link and that a run looks at, the group it starts from. A full run begins
+   with a cheap step for this data's shape: what was seen with a user_id falls in with the least of
+   them, and what was judged comes along. Later runs begin with the components that stand. #}
+{% macro starting_groups() %}
+    {%- set judged = ref('int_identifiers__judged') -%}
+    {%- set grouped = ref('int_identifiers__grouped') -%}
+    {%- if resolves_all() -%}
+    select
+        *,
+        coalesce(least_user_key, identifier_key) as group_key
+    from {{ judged }}
+    where is_linking
+    {%- else -%}
+    select *
+    from {{ grouped }}
     {%- endif %}
 {% endmacro %}
 

@@ -1,19 +1,17 @@
--- One row per identifier that may link and that this run looks at: the group it starts from.
--- A full run begins with a cheap step for this data's shape: what was seen with a user_id falls in
--- with the least of them. Later runs begin with the components that stand.
+-- One row per identifier that may link and that this run looks at: the group it starts from, which
+-- is the component that stands. Empty in a full run, whose groups starting_groups() tells apart.
 {{ config(indexes=[{'columns': ['identifier_key'], 'unique': true}]) }}
-{%- set window = run_window() %}
 {%- set judged = ref('int_identifiers__judged') %}
 {%- set links = links_to_follow() %}
 {%- set loose_identifiers = ref('int_identifiers__loose') %}
 {%- set resolved = as_left_by_earlier_runs('int_identifiers__resolved') %}
 
-{% if window.from_xid == 0 or not resolved %}
+{% if resolves_all() %}
 select
     identifier_key,
-    coalesce(least_user_key, identifier_key) as group_key
+    identifier_key as group_key
 from {{ judged }}
-where is_linking
+where false
 {%- else %}
 with links as ({{ links }}),
 

@@ -5,7 +5,7 @@
 {%- set judged = ref('int_identifiers__judged') %}
 {%- set resolved = as_left_by_earlier_runs('int_identifiers__resolved') %}
 
-{% if window.from_xid == 0 or not resolved %}
+{% if resolves_all() %}
 select identifier_key
 from {{ judged }}
 where false

@@ -18,12 +18,11 @@
 {%- set judged = ref('int_identifiers__judged') %}
 {%- set earlier = as_left_by_earlier_runs('int_identifiers__resolved') %}
 
-with starting_groups as (select * from {{ ref('int_identifiers__grouped') }}),
+with starting_groups as ({{ starting_groups() }}),
 
 components as (
     select
-        starting_groups.identifier_key,
-        starting_groups.group_key,
+        starting_groups.*,
         coalesce(contracted.component, starting_groups.group_key) as component
     from starting_groups
     left join {{ ref('int_identifiers__contracted') }} as contracted
@@ -110,29 +109,36 @@ resolved as (
 )
 {%- else %}
 
-resolved as (
+rooted as (
     select
-        judged.identifier_key,
-        first_value(judged.identifier_key) over oldest_first as root_key,
-        first_value(
-            {{ profile_id_of('judged.identifier_type', 'judged.identifier_value') }}
-        ) over oldest_first as profile_id
+        identifier_key,
+        first_value(identifier_key) over oldest_first as root_key,
+        first_value(identifier_type) over oldest_first as root_type,
+        first_value(identifier_value) over oldest_first as root_value
     from components
-    inner join {{ judged }} as judged on components.identifier_key = judged.identifier_key
     window
         oldest_first as (
-            partition by components.component
-            order by judged.landing, judged.priority, {{ in_byte_order('judged.identifier_value') }}
+            partition by component
+            order by landing, priority, {{ in_byte_order('identifier_value') }}
         )
     union all
     select
         identifier_key,
         case when not is_blocked then identifier_key end as root_key,
-        case
-            when not is_blocked then {{ profile_id_of('identifier_type', 'identifier_value') }}
-        end as profile_id
+        identifier_type as root_type,
+        identifier_value as root_value
     from {{ judged }}
     where not is_linking
+),
+
+resolved as (
+    select
+        identifier_key,
+        root_key,
+        case
+            when root_key is not null then {{ profile_id_of('root_type', 'root_value') }}
+        end as profile_id
+    from rooted
 )
 {%- endif %}
 
