@@ -1,13 +1,13 @@
 -- One row per distinct set of identifiers that events new to this run carried together.
 {%- set window = run_window() %}
+{#- A full run groups events of users and of others apart: PostgreSQL does both at the same time. #}
+{%- set parts = [
+    'user_id is not null',
+    'user_id is null and coalesce(email, phone, anonymous_id) is not null',
+] if window.from_xid == 0 else ['coalesce(user_id, email, phone, anonymous_id) is not null'] %}
 
-with events as (
-    select *
-    from {{ ref('stg_events') }}
-    where xid >= {{ window.from_xid }}
-),
-
-tuples as (
+with tuples as (
+    {%- for part in parts %}
     select
         user_id,
         email,
@@ -16,9 +16,11 @@ tuples as (
         previous_id,
         min({{ landing_position('xid', 'seq') }}) as landing,
         min(occurred_at) as first_seen_at
-    from events
-    where coalesce(user_id, email, phone, anonymous_id) is not null
+    from {{ ref('stg_events') }}
+    where xid >= {{ window.from_xid }} and {{ part }}
     group by user_id, email, phone, anonymous_id, previous_id
+    {{ "union all" if not loop.last }}
+    {%- endfor %}
 )
 
 select
