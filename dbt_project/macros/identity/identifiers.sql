@@ -18,6 +18,30 @@
     ]) }}
 {% endmacro %}
 
+{# All of them as columns of int_identifiers__carried_together: type, key, column of the value, and
+   whether an event was sent under it. #}
+{% macro identifiers_of_tuples() %}
+    {% set identifiers = [] %}
+    {% for identifier in carried_identifiers() %}
+        {% do identifiers.append(dict(identifier, key=identifier.type ~ '_key', is_carried='true')) %}
+    {% endfor %}
+    {% for identifier in aliased_identifiers() %}
+        {% do identifiers.append(
+            dict(identifier, key='aliased_' ~ identifier.type ~ '_key', is_carried='false')
+        ) %}
+    {% endfor %}
+    {{ return(identifiers) }}
+{% endmacro %}
+
+{# The values of a type that identify nobody, as one pattern; null when there are none. #}
+{% macro blocked_pattern(identifier_type) %}
+    {% set patterns = joined_text('pattern', ')|(') %}
+    {{ return(
+        "(select '(' || " ~ patterns ~ " || ')' from " ~ ref('blocked_identifiers')
+        ~ " where identifier_type in ('" ~ identifier_type ~ "', '*'))"
+    ) }}
+{% endmacro %}
+
 {# The profile that an identifier names when it is the oldest of its component. #}
 {% macro profile_id_of(identifier_type, value) %}
     {{ return(md5_id(identifier_type ~ " || ':' || " ~ value)) }}

@@ -20,93 +20,71 @@
 {#- Named in each branch: what is read more than once under a name, PostgreSQL copies first. #}
 {%- set tuples = ref('int_identifiers__carried_together') %}
 {%- set linked = ref('int_identifiers__linked') %}
+{%- set types = carried_identifiers() | map(attribute='type') | list %}
+{%- set identifiers = identifiers_of_tuples() %}
 
-with types as (select * from {{ ref('identifier_types') }}),
-
-blocked_patterns as (
-    select
-        types.identifier_type,
-        '(' || {{ joined_text('blocked.pattern', ')|(') }} || ')' as pattern
-    from types
-    inner join {{ ref('blocked_identifiers') }} as blocked
-        on blocked.identifier_type in (types.identifier_type, '*')
-    group by types.identifier_type
-),
-
-seen as (
-    {%- for identifier in carried_identifiers() %}
-    select
-        {{ identifier.type }}_key as identifier_key,
-        '{{ identifier.type }}' as identifier_type,
-        {{ identifier.column }} as identifier_value,
-        true as is_carried,
-        landing,
-        first_seen_at
-    from {{ tuples }}
-    where {{ identifier.column }} is not null
-    union all
-    {%- endfor %}
-    {%- for identifier in aliased_identifiers() %}
-    select
-        aliased_{{ identifier.type }}_key,
-        '{{ identifier.type }}',
-        {{ identifier.column }},
-        false as is_carried,
-        landing,
-        first_seen_at
-    from {{ tuples }}
-    where {{ identifier.column }} is not null
-    {{ "union all" if not loop.last }}
-    {%- endfor %}
-),
-
+with
 {%- if is_incremental() %}
 
 known as (
     select known.*
     from {{ this }} as known
     {%- if not window.has_new_identity_rules %}
-    where known.identifier_key in (select seen.identifier_key from seen)
+    where
+        known.identifier_key in (
+            {%- for identifier in identifiers %}
+            select {{ identifier.key }}
+            from {{ tuples }}
+            where {{ identifier.column }} is not null
+            {{ "union all" if not loop.last }}
+            {%- endfor %}
+        )
     {%- endif %}
 ),
 {%- endif %}
 
-identifiers as (
+{%- for type in types %}
+
+{{ type }}_seen as (
+    {%- for identifier in identifiers if identifier.type == type %}
+    select
+        {{ identifier.key }} as identifier_key,
+        {{ identifier.column }} as identifier_value,
+        {{ identifier.is_carried }} as is_carried,
+        landing,
+        first_seen_at
+    from {{ tuples }}
+    where {{ identifier.column }} is not null
+    {{ "union all" if not loop.last or is_incremental() }}
+    {%- endfor %}
+    {%- if is_incremental() %}
     select
         identifier_key,
-        identifier_type,
+        identifier_value,
+        is_carried,
+        landing,
+        first_seen_at
+    from known
+    where identifier_type = '{{ type }}'
+    {%- endif %}
+),
+{%- endfor %}
+
+blocked_judged as (
+    {%- for type in types %}
+    select
+        identifier_key,
+        '{{ type }}' as identifier_type,
         identifier_value,
         max(case when is_carried then 1 else 0 end) = 1 as is_carried,
         min(landing) as landing,
-        min(first_seen_at) as first_seen_at
-    from (
-        select * from seen
-        {%- if is_incremental() %}
-        union all
-        select
-            identifier_key,
-            identifier_type,
-            identifier_value,
-            is_carried,
-            landing,
-            first_seen_at
-        from known
-        {%- endif %}
-    ) as occurrences
-    group by identifier_key, identifier_type, identifier_value
-),
-
-blocked_judged as (
-    select
-        identifiers.*,
-        types.priority,
-        types.max_user_ids,
-        coalesce(
-            {{ matches_whole('identifiers.identifier_value', 'blocked_patterns.pattern') }}, false
-        ) as is_blocked
-    from identifiers
-    inner join types on identifiers.identifier_type = types.identifier_type
-    left join blocked_patterns on identifiers.identifier_type = blocked_patterns.identifier_type
+        min(first_seen_at) as first_seen_at,
+        coalesce({{ matches_whole('identifier_value', blocked_pattern(type)) }}, false)
+            as is_blocked
+    from {{ type }}_seen
+    group by identifier_key, identifier_value
+    {{ "union all" if not loop.last }}
+    {%- endfor %}
 ),
 
 -- An alias is a statement that two ids are one person; it says nothing about sharing. What a link
@@ -135,11 +113,12 @@ seen_with_user as (
     {%- endif %}
 ),
 
+{%- if is_incremental() %}
+
 blocked_users as (
     select identifier_key
     from blocked_judged
     where identifier_type = 'user_id' and is_blocked
-    {%- if is_incremental() %}
     union all
     select known_users.identifier_key
     from {{ this }} as known_users
@@ -151,8 +130,16 @@ blocked_users as (
             from blocked_judged
             where blocked_judged.identifier_key = known_users.identifier_key
         )
-    {%- endif %}
 ),
+{%- else %}
+
+-- Not read from blocked_judged: what is read twice is copied, and computed by one process.
+blocked_users as {{ computed_once() }} (
+    select distinct user_id_key as identifier_key
+    from {{ tuples }}
+    where {{ matches_whole('user_id', blocked_pattern('user_id')) }}
+),
+{%- endif %}
 
 user_counts as (
     select
@@ -168,6 +155,8 @@ user_counts as (
 counted as (
     select
         blocked_judged.*,
+        limits.priority,
+        limits.max_user_ids,
         {%- if is_incremental() %}
         coalesce(user_counts.user_count, known.user_count, 0) as user_count,
         coalesce(user_counts.least_user_key, known.least_user_key) as least_user_key
@@ -176,6 +165,8 @@ counted as (
         user_counts.least_user_key
         {%- endif %}
     from blocked_judged
+    inner join {{ ref('identifier_types') }} as limits
+        on blocked_judged.identifier_type = limits.identifier_type
     left join user_counts on blocked_judged.identifier_key = user_counts.identifier_key
     {%- if is_incremental() %}
     left join known
