@@ -195,21 +195,21 @@ OF_ONE = _STATEMENT.format(members="select $1::bigint", profile="null::uuid", mo
 # more, to what became of the profile. Later runs only, so that the walk ends.
 TODAY = """
 with recursive successors as (
-    select $1::uuid as profile_id, 0::bigint as run
+    select $1::uuid as profile_id, null::bigint as run
     union
     select changes.profile_id, changes.run
     from successors
     inner join unify.profile_changes as changes
         on successors.profile_id = changes.old_profile_id
-    where changes.run > successors.run
+    where successors.run is null or changes.run > successors.run
 )
 
 select candidates.profile_id
 from (
-    select case when run = 0 then 1 else 3 end as weakness, run, profile_id
+    select case when run is null then 1 else 3 end as weakness, run, profile_id
     from successors
     union all
-    select 2 as weakness, 0 as run, identifiers.profile_id
+    select 2 as weakness, null as run, identifiers.profile_id
     from decide.identifiers
     where identifiers.named_profile_id = $1::uuid
 ) as candidates

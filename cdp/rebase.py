@@ -58,7 +58,8 @@ on conflict do nothing
 """
 # They tell when transactions of the other cluster began.
 FORGET_TRANSACTIONS = "delete from raw.landing_transactions where {foreign}"
-# Runs are numbered by transaction ids, too. Those of before keep their order and come before ours.
+# Runs have numbers of transactions, or higher ones. Those of before keep their order and come
+# before ours.
 REBASE_CHANGES = """
 update unify.profile_changes
 set run = run - (select max(run) + 1 from unify.profile_changes)
@@ -68,6 +69,13 @@ REBASE_RESOLVED = "update unify.int_identifiers__resolved set moved_in = 0 where
 # Until a refresh has published here, readers take for pending whatever the store does not hold,
 # from any day; and what it holds landed before all that lands here.
 REBASE_WATERMARK = "update decide.watermark set to_xid = 0, pending_from = '-infinity'"
+# A dump of an earlier version does not number runs.
+NUMBERS_RUNS = """
+select exists (
+    select from pg_attribute where attrelid = 'decide.watermark'::regclass and attname = 'run'
+)
+"""
+REBASE_RUN = "update decide.watermark set run = 0"
 REBASE_STORE = """
 update decide.identifiers
 set landing = landing - (select max(landing) + 1 from decide.identifiers)
@@ -98,6 +106,8 @@ def rebase_restored(url: str) -> int:
             connection.execute(REBASE_RESOLVED)
         if _exists(connection, "decide.watermark"):
             connection.execute(REBASE_WATERMARK)
+            if connection.execute(NUMBERS_RUNS).fetchone() == (True,):
+                connection.execute(REBASE_RUN)
             connection.execute(REBASE_STORE)
         return rebased
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import psycopg
 from dotenv import dotenv_values
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cdp.errors import UserError
@@ -261,11 +261,17 @@ class Settings(BaseSettings):
                 raise ValueError("give postgresql://user:password@host:5432/name") from None
         return value or None
 
-    @field_validator("home", "export_dir")
+    @field_validator("home", "export_dir", "google_application_credentials", mode="before")
     @classmethod
-    def _is_one_folder(cls, value: Path | None) -> Path | None:
+    def _is_one_place(cls, value: str | Path | None, info: ValidationInfo) -> Path | None:
         """The same for every process: dbt, Dagster and a terminal each work in another folder."""
-        return value and (PROJECT_DIR / value.expanduser()).resolve()
+        if not value or not str(value).strip():
+            default: Path | None = cls.model_fields[str(info.field_name)].default
+            return default
+        try:
+            return (PROJECT_DIR / Path(value).expanduser()).resolve()
+        except RuntimeError:
+            raise ValueError("give a path that begins with /, or with ~/ for your home") from None
 
     @field_validator("host")
     @classmethod

@@ -28,7 +28,7 @@ def published_tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
     read_by_decide = {parent for each in built_here for parent in manifest["parent_map"][each]}
     return sorted(
         (
-            PublishedTable(node["schema"], node["alias"])
+            PublishedTable(node["schema"], node["alias"], contract=_contract(node))
             for node in manifest["nodes"].values()
             if node["resource_type"] == "model"
             and node["config"]["materialized"] not in ("ephemeral", "view")
@@ -37,6 +37,12 @@ def published_tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
         ),
         key=lambda table: (table.stage, table.name),
     )
+
+
+def _contract(node: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    if not node["config"]["contract"]["enforced"]:
+        return ()
+    return tuple((name, column["data_type"]) for name, column in node["columns"].items())
 
 
 def build_shapes(settings: Settings, project_dir: Path) -> None:

@@ -45,7 +45,7 @@ def main() -> None:
                 small = timed(refresh, settings)
             proof = timed(verify, settings)
         finally:
-            EmbeddedPostgres(settings.home.resolve()).stop()
+            EmbeddedPostgres(settings.home).stop()
     print(f"{events:,} events, then {events // 100:,} more")
     print(f"  the small refresh took {small / first:.2f} of the first")
     print(f"  verify took {proof / first:.2f} of the first refresh")

@@ -50,7 +50,7 @@ class Platform:
 
     def __init__(self, settings: Settings, log_folder: Path) -> None:
         self.settings = settings
-        self.server = EmbeddedPostgres(settings.home.resolve())
+        self.server = EmbeddedPostgres(settings.home)
         self.restarts: Counter[str] = Counter()
         programs = dagster_processes(settings)
         self._commands = {
@@ -209,7 +209,7 @@ def _refreshes(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
 def _judged(
     settings: Settings, acknowledged: set[str], succeeded_between: int
 ) -> dict[str, object]:
-    with psycopg.connect(EmbeddedPostgres(settings.home.resolve()).url()) as connection:
+    with psycopg.connect(EmbeddedPostgres(settings.home).url()) as connection:
         landed = {row[0] for row in connection.execute("select message_id from raw.events")}
         accounting = connection.execute(
             "select sum(accepted_count) = (select count(*) from raw.events) from raw.landings"
@@ -241,7 +241,7 @@ def main() -> int:
             sys.stdout.write(json.dumps(result, indent=2) + "\n")
             sys.stdout.flush()
         finally:
-            EmbeddedPostgres(settings.home.resolve()).stop()
+            EmbeddedPostgres(settings.home).stop()
     return 0 if result["is good"] else 1
 
 

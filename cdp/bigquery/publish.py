@@ -6,7 +6,7 @@ the run before or this one and waits for nothing, and a publication that ends ea
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -47,6 +47,8 @@ class PublishedTable:
 
     stage: str
     name: str
+    contract: tuple[tuple[str, str], ...] = field(default=(), compare=False, kw_only=True)
+    """The columns that a contract promises: names, and types as PostgreSQL calls them."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,18 @@ def publish(
 ) -> dict[PublishedTable, Published]:
     """Bring these tables of `database` to what they are on BigQuery, all at once.
 
-    They must stand in PostgreSQL. Call it under the lock of the refresh, so that dbt writes nothing
-    meanwhile. Raises BigQueryError, and changes nothing, when BigQuery refuses, when its last run
-    did not end, or when a table has other columns there.
+    They must stand in PostgreSQL; columns that their contract has gained are added. Call it under
+    the lock of the refresh, so that dbt writes nothing meanwhile. Raises BigQueryError, and changes
+    no row, when BigQuery refuses, when its last run did not end, or when a table has other columns
+    there.
     """
     client = client or connect(settings)
     _require_complete_run(client, settings)
     published = {}
     with psycopg.connect(database) as connection:
+        # In a transaction of its own: changing a table locks readers out.
+        _add_columns(connection, tables)
+        connection.commit()
         for number, table in enumerate(tables, start=1):
             published[table] = _publish(client, connection, settings, table)
             on_table(f"{table.stage}.{table.name}", number, len(tables))
@@ -108,6 +114,20 @@ def _require_complete_run(client: bigquery.Client, settings: Settings) -> None:
             "The last run of dbt on BigQuery did not end, so nothing was published. "
             "Run `cdp refresh` again."
         )
+
+
+def _add_columns(connection: psycopg.Connection[Any], tables: Sequence[PublishedTable]) -> None:
+    for table in tables:
+        standing = dict(connection.execute(COLUMNS, [f"{table.stage}.{table.name}"]).fetchall())
+        for name, data_type in table.contract:
+            if name not in standing:
+                connection.execute(
+                    sql.SQL("alter table {} add column {} {}").format(
+                        sql.Identifier(table.stage, table.name),
+                        sql.Identifier(name),
+                        sql.SQL(data_type),
+                    )
+                )
 
 
 def _publish(

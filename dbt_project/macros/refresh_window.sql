@@ -14,7 +14,7 @@
 #}
 {% macro run_window() %}
     {% set unknown = {
-        'from_xid': 0, 'to_xid': 0, 'run': 0, 'published_run': 0,
+        'from_xid': 0, 'to_xid': 0, 'run': 0, 'published_xid': 0, 'published_run': 0,
         'has_new_identity_rules': true, 'published_on': none, 'as_of_on': none,
         'published_as_of': none, 'as_of': none,
     } %}
@@ -31,6 +31,7 @@
         'from_xid': row['from_xid'],
         'to_xid': row['to_xid'],
         'run': row['run'],
+        'published_xid': row['published_xid'],
         'published_run': row['published_run'],
         'has_new_identity_rules': row['has_new_identity_rules'],
         'published_on': row['published_on'],

@@ -48,6 +48,18 @@ def test_a_table_becomes_what_it_is_on_bigquery(
         assert small(database) == [(1, "one"), (2, "two")]
 
 
+def test_a_column_that_a_contract_gained_is_added(
+    settings: Settings, database: str, client: bigquery.Client
+) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("alter table unify.small drop column said")
+    grown = PublishedTable("unify", "small", contract=(("id", "bigint"), ("said", "text")))
+    for written in (3, 0):
+        published = publish(settings, database, [grown], client=client)
+        assert published == {grown: Published(rows=2, written=written)}
+        assert small(database) == [(1, "one"), (2, "two")]
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [

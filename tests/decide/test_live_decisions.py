@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from cdp.identity_evidence import explain
-from cdp.rebase import rebase_restored
+from cdp.rebase import REBASE_CHANGES, rebase_restored
 from dagster_project.serving.decide import is_held_out
 from tests.decide.conftest import AS_OF, CONCERT, decide, order, serving
 from tests.warehouse import BuildError, build, land
@@ -416,6 +416,22 @@ async def test_what_a_killed_publication_left_empty_is_filled_by_the_next_run(
         assert (await decide(client, user_id="ada"))["profile"]["total_spend"] == 330
 
 
+async def test_what_a_run_that_was_never_published_found_is_published_by_the_next(
+    database: str,
+) -> None:
+    """As with BigQuery as the engine, where a run may end and its publication fail."""
+    landed(database, order("dan", 70, 0))
+    build(database, select="+watermark", exclude="watermark", as_of=AS_OF, command="run")
+    with psycopg.connect(database) as owner:
+        owner.execute(
+            "update collect.refresh_window set from_xid = to_xid, published_xid = to_xid,"
+            " published_run = run, run = run + 1"
+        )
+    build(database, select="watermark", as_of=AS_OF, command="run")
+    async with serving(database) as client:
+        assert (await decide(client, user_id="dan"))["profile"]["total_spend"] == 70
+
+
 async def test_a_restored_store_counts_what_lands_before_the_first_refresh(database: str) -> None:
     """In another cluster transaction ids begin again, far below those that the store names."""
     landed(database, order("ben", 100, 1))
@@ -497,6 +513,28 @@ async def test_an_id_leads_to_whom_its_identifier_belongs_not_to_what_split_off(
     with psycopg.connect(database) as connection:
         [found] = explain(connection, paul)
     assert str(found["profile_id"]) == quinn["profile_id"]
+
+
+async def test_an_id_leads_on_whatever_the_number_of_the_run_that_renamed_it(database: str) -> None:
+    """Behind a transaction that is open for long, and after a restore, which renumbers runs."""
+    office = {"email": "office@example.org"}
+    landed(database, happened(60, "identify", traits=office))
+    landed(database, happened(50, "identify", userId="ola", traits=office))
+    with psycopg.connect(database) as long, psycopg.connect(database, autocommit=True) as owner:
+        long.execute("select pg_current_xact_id()")
+        assert refresh(database)
+        async with serving(database) as client:
+            before = (await decide(client, user_id="ola"))["profile"]["profile_id"]
+        owner.execute("insert into unify.blocked_identifiers values ('email', 'office@.*', 'all')")
+        assert refresh(database)
+        async with serving(database) as client:
+            ola = (await decide(client, user_id="ola"))["profile"]
+            assert ola["profile_id"] != before
+            assert (await decide(client, profile_id=before))["profile"] == ola
+        for _numbering in ("of this cluster", "of another"):
+            [found] = explain(owner, before)
+            assert str(found["profile_id"]) == ola["profile_id"]
+            owner.execute(REBASE_CHANGES)
 
 
 @pytest.mark.parametrize(("minutes", "is_late"), [(-30, True), (-5, False), (5, False), (30, True)])

@@ -38,6 +38,7 @@ def test_every_wrong_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         ("CDP_REFRESH_CRON", "foo", "give five cron fields"),
         ("CDP_RAW_RETENTION_BY_SOURCE", "web=0", "give sources and days"),
         ("CDP_RAW_RETENTION_BY_SOURCE", "web", "give sources and days"),
+        ("CDP_HOME", "~nobody-of-this-name/cdp", "give a path that begins with"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_with_advice_and_without_secrets(
@@ -61,6 +62,13 @@ def test_a_folder_is_the_same_wherever_a_process_works(
     settings = load_settings()
     assert settings.home == PROJECT_DIR / ".cdp"
     assert settings.exports == tmp_path.resolve() / "exports"
+    # An empty setting is none: the project's own folder is nothing to fill, search or reset.
+    for name in ("CDP_HOME", "CDP_EXPORT_DIR", "GOOGLE_APPLICATION_CREDENTIALS"):
+        monkeypatch.setenv(name, "")
+    settings = load_settings()
+    assert settings.home == PROJECT_DIR / ".cdp"
+    assert settings.exports == PROJECT_DIR / ".cdp" / "exports"
+    assert settings.google_application_credentials is None
 
 
 def test_terms_by_source_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,11 +35,15 @@
 
 {# The values of a type that identify nobody, as one pattern; null when there are none. #}
 {% macro blocked_pattern(identifier_type) %}
-    {% set patterns = joined_text('pattern', ')|(') %}
     {{ return(
-        "(select '(' || " ~ patterns ~ " || ')' from " ~ ref('blocked_identifiers')
+        "(select " ~ any_of_patterns('pattern') ~ " from " ~ ref('blocked_identifiers')
         ~ " where identifier_type in ('" ~ identifier_type ~ "', '*'))"
     ) }}
+{% endmacro %}
+
+{# An aggregate: the patterns of a column as one that matches what any of them does. #}
+{% macro any_of_patterns(column) %}
+    {{ return("'(' || " ~ joined_text(column, ')|(') ~ " || ')'") }}
 {% endmacro %}
 
 {# The profile that an identifier names when it is the oldest of its component. #}

@@ -6,17 +6,16 @@
 {# The links that a run has to follow: all of them in a full run; else those that are new and those of
    identifiers whose component has to be found again. #}
 {% macro links_to_follow() %}
-    {%- set window = run_window() -%}
     {%- set linked = ref('int_identifiers__linked') -%}
     {%- set loose = ref('int_identifiers__loose') -%}
     {%- set columns = 'node_a, node_b, user_key, kind' -%}
-    {%- if window.from_xid == 0 -%}
+    {%- if resolves_all() -%}
     select {{ columns }}
     from {{ linked }}
     {%- else -%}
     select {{ columns }}
     from {{ linked }}
-    where landing >= {{ landing_position(window.from_xid, 0) }}
+    where landing >= {{ landing_position(run_window().from_xid, 0) }}
     {%- for side in ['node_a', 'node_b'] %}
     union distinct
     select {{ columns }}
@@ -26,23 +25,28 @@
     {%- endif %}
 {% endmacro %}
 
-{# Of each identifier that may link and that a run looks at, the group it starts from. A full run begins
-   with a cheap step for this data's shape: what was seen with a user_id falls in with the least of
-   them, and what was judged comes along. Later runs begin with the components that stand. #}
+{# Of each identifier that may link and that a run looks at, the group it starts from. Later runs begin
+   with the components that stand. #}
 {% macro starting_groups() %}
     {%- set judged = ref('int_identifiers__judged') -%}
     {%- set grouped = ref('int_identifiers__grouped') -%}
     {%- if resolves_all() -%}
     select
-        *,
-        coalesce(least_user_key, identifier_key) as group_key
+        identifier_key,
+        {{ first_group() }} as group_key
     from {{ judged }}
     where is_linking
     {%- else -%}
-    select *
+    select
+        identifier_key,
+        group_key
     from {{ grouped }}
     {%- endif %}
 {% endmacro %}
+
+{# The group that a judged identifier starts from in a full run. It is a cheap step for this data's shape:
+   what was seen with a user_id falls in with the least of them. #}
+{% macro first_group() %}coalesce(least_user_key, identifier_key){% endmacro %}
 
 {# The table that an earlier run left under a model's name; none before the first run. For a step that
    builds on the result of a later step, which it therefore cannot ref(). #}

@@ -144,7 +144,7 @@ begin
     end if;
 
     select
-        watermark.to_xid,
+        watermark.run,
         watermark.to_xid::text::xid8,
         {{ first_pending_day() }},
         {{ day_of('watermark.as_of') }} = {{ day_of('profile_with_pending.as_of') }}

@@ -26,8 +26,9 @@
     {% do run_query('commit') %}
     {% do run_query('begin') %}
 
+    {%- set writes_all = window.from_xid == 0 or not answers_for(target_relation, window) -%}
     {%- for each in shaped -%}
-        {%- set is_full = window.from_xid == 0 or each.table.name not in filled -%}
+        {%- set is_full = writes_all or each.table.name not in filled -%}
         {% do write_online_delta(each.table, each.columns, is_full) %}
         {%- if is_full -%}
             {% do run_query('analyze ' ~ online_relation(each.table.name)) %}
@@ -57,6 +58,18 @@
 {% macro bigquery__watermark_materialization() %}{{ return('table') }}{% endmacro %}
 
 
+{# Whether the store stands where this run's window begins. With BigQuery as the engine it may stand at an
+   earlier run, whose successor was computed there and never published here. #}
+{% macro answers_for(watermark, window) %}
+    {% set runs = run_query('select coalesce(run, to_xid), to_xid from ' ~ watermark).rows %}
+    {{ return(
+        runs | length == 1
+        and runs[0][0] == window.published_run
+        and runs[0][1] == window.published_xid
+    ) }}
+{% endmacro %}
+
+
 {% macro online_relation(name) %}
     {{ return(this.incorporate(path={'identifier': name}, type='table')) }}
 {% endmacro %}
@@ -72,12 +85,29 @@
         {% endif %}
     {% else %}
         {% set standing = adapter.get_columns_in_relation(relation) | map(attribute='name') | list %}
-        {% for column in columns | rejectattr('name', 'in', standing) %}
-            {% do run_query('alter table ' ~ relation ~ ' add column ' ~ column.name ~ ' ' ~ column.data_type) %}
+        {% if columns | rejectattr('name', 'in', standing) | list %}
+            {# What dbt calls their types is the driver's name for them, which PostgreSQL need not know. #}
+            {% set scratch = create_scratch_table(
+                'shape_of_' ~ relation.identifier, 'select * from (' ~ rows ~ ') as shape where false'
+            ) %}
+            {% for column in run_query(described_columns(scratch)) if column.name not in standing %}
+                {% do run_query('alter table ' ~ relation ~ ' add column ' ~ column.name ~ ' ' ~ column.type) %}
+            {% endfor %}
+            {% do drop_scratch_table(scratch) %}
             {% do run_query('comment on table ' ~ relation ~ ' is null') %}
-        {% endfor %}
+        {% endif %}
     {% endif %}
     {% do make_online_indexes(relation, indexes) %}
+{% endmacro %}
+
+
+{% macro described_columns(relation) %}
+    select
+        attname::text as name,
+        format_type(atttypid, atttypmod) as type
+    from pg_attribute
+    where attrelid = '{{ relation }}'::regclass and attnum > 0 and not attisdropped
+    order by attnum
 {% endmacro %}
 
 

@@ -181,7 +181,7 @@
     left join (
         select
             blocked_types.identifier_type,
-            '(' || {{ joined_text('patterns.pattern', ')|(') }} || ')' as pattern
+            {{ any_of_patterns('patterns.pattern') }} as pattern
         from {{ ref('identifier_types') }} as blocked_types
         inner join {{ ref('blocked_identifiers') }} as patterns
             on patterns.identifier_type in (blocked_types.identifier_type, '*')

@@ -3,7 +3,7 @@
     this.database, generate_schema_name('decide', none), 'watermark'
 ) %}
 {%- set earlier = as_left_by_earlier_runs('refresh_window') %}
-{#- Tables of an earlier version do not number runs. #}
+{#- Tables of an earlier version do not number runs, and do not say by which rules one worked. #}
 {%- set numbered = [] %}
 {%- for table in [watermark, earlier] if table and 'run' in (
     adapter.get_columns_in_relation(table) | map(attribute='name')
@@ -46,16 +46,22 @@ published as (
 
 -- What a run that did not end may have left behind: something computed by its rules.
 unfinished as (
-    {%- if watermark and earlier in numbered %}
+    {%- if watermark and earlier %}
     select
         earlier.system_identifier,
         earlier.rules_digest,
         earlier.identity_rules_digest,
-        earlier.has_new_rules,
-        earlier.has_new_identity_rules
+        {{ "earlier.has_new_rules" if earlier in numbered else "true" }} as has_new_rules,
+        {{ "earlier.has_new_identity_rules" if earlier in numbered else "true" }}
+            as has_new_identity_rules
     from {{ earlier }} as earlier
     inner join published on earlier.system_identifier = published.system_identifier
-    where earlier.run <> published.run
+    where
+        {%- if earlier in numbered %}
+        earlier.run <> published.run
+        {%- else %}
+        earlier.to_xid <> published.to_xid or earlier.as_of <> published.as_of
+        {%- endif %}
     {%- else %}
     select
         system_identifier,

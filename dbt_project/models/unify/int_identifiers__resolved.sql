@@ -16,20 +16,21 @@
 {%- set window = run_window() %}
 {%- set loose_identifiers = ref('int_identifiers__loose') %}
 {%- set judged = ref('int_identifiers__judged') %}
+{%- set groups = starting_groups() %}
 {%- set earlier = as_left_by_earlier_runs('int_identifiers__resolved') %}
 
-with starting_groups as ({{ starting_groups() }}),
+with
+{%- if is_incremental() %}
 
 components as (
     select
-        starting_groups.*,
+        starting_groups.identifier_key,
+        starting_groups.group_key,
         coalesce(contracted.component, starting_groups.group_key) as component
-    from starting_groups
+    from ({{ groups }}) as starting_groups
     left join {{ ref('int_identifiers__contracted') }} as contracted
         on starting_groups.group_key = contracted.node
 ),
-
-{%- if is_incremental() %}
 
 -- Of a component that stands only the root can be the oldest of what it becomes part of.
 candidates as (
@@ -108,6 +109,16 @@ resolved as (
     left join {{ judged }} as roots on rooted.root_key = roots.identifier_key
 )
 {%- else %}
+
+components as (
+    select
+        judged.*,
+        coalesce(contracted.component, {{ first_group() }}) as component
+    from {{ judged }} as judged
+    left join {{ ref('int_identifiers__contracted') }} as contracted
+        on {{ first_group() }} = contracted.node
+    where judged.is_linking
+),
 
 rooted as (
     select
