@@ -5,8 +5,9 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 	command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& { command -v $$name; break; }; done)
 BIN := .venv/bin
-# Tests run in this many processes; each has a PostgreSQL of its own.
-JOBS ?= 2
+# Tests run in this many processes; each has a PostgreSQL of its own. One more than two processors,
+# because much of the time they wait for servers to start and end.
+JOBS ?= 3
 
 .PHONY: help install demo up test test-long check check-types check-style format lock benchmarks clean
 

@@ -58,8 +58,7 @@ on conflict do nothing
 """
 # They tell when transactions of the other cluster began.
 FORGET_TRANSACTIONS = "delete from raw.landing_transactions where {foreign}"
-# Runs have numbers of transactions, or higher ones. Those of before keep their order and come
-# before ours.
+# Numbers of runs begin again with transaction ids. Those of before keep their order, below ours.
 REBASE_CHANGES = """
 update unify.profile_changes
 set run = run - (select max(run) + 1 from unify.profile_changes)

@@ -40,6 +40,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(
         default=PROJECT_DIR / ".cdp",
+        validate_default=True,
         description="Folder of all local state: the embedded database, Dagster's runs, exports.",
     )
     database_url: str | None = Field(
@@ -265,11 +266,9 @@ class Settings(BaseSettings):
     @classmethod
     def _is_one_place(cls, value: str | Path | None, info: ValidationInfo) -> Path | None:
         """The same for every process: dbt, Dagster and a terminal each work in another folder."""
-        if not value or not str(value).strip():
-            default: Path | None = cls.model_fields[str(info.field_name)].default
-            return default
+        given = str(value or "").strip() or cls.model_fields[str(info.field_name)].default
         try:
-            return (PROJECT_DIR / Path(value).expanduser()).resolve()
+            return (PROJECT_DIR / Path(given).expanduser()).resolve() if given else None
         except RuntimeError:
             raise ValueError("give a path that begins with /, or with ~/ for your home") from None
 

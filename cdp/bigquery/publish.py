@@ -91,9 +91,7 @@ def publish(
     _require_complete_run(client, settings)
     published = {}
     with psycopg.connect(database) as connection:
-        # In a transaction of its own: changing a table locks readers out.
         _add_columns(connection, tables)
-        connection.commit()
         for number, table in enumerate(tables, start=1):
             published[table] = _publish(client, connection, settings, table)
             on_table(f"{table.stage}.{table.name}", number, len(tables))
@@ -106,8 +104,7 @@ def _require_complete_run(client: bigquery.Client, settings: Settings) -> None:
     ended = dataset_name(settings, "decide") + ".watermark"
     with explained("read what the last run on BigQuery answers for"):
         [row] = client.query_and_wait(
-            f"select (select to_json_string((to_xid, as_of)) from `{begun}`)"  # noqa: S608
-            f" = (select to_json_string((to_xid, as_of)) from `{ended}`) as is_complete"
+            f"select (select run from `{begun}`) = (select run from `{ended}`) as is_complete"  # noqa: S608
         )
     if not row["is_complete"]:
         raise BigQueryError(
@@ -117,6 +114,7 @@ def _require_complete_run(client: bigquery.Client, settings: Settings) -> None:
 
 
 def _add_columns(connection: psycopg.Connection[Any], tables: Sequence[PublishedTable]) -> None:
+    """Each table in a transaction of its own: readers are locked out of one at a time."""
     for table in tables:
         standing = dict(connection.execute(COLUMNS, [f"{table.stage}.{table.name}"]).fetchall())
         for name, data_type in table.contract:
@@ -128,6 +126,7 @@ def _add_columns(connection: psycopg.Connection[Any], tables: Sequence[Published
                         sql.SQL(data_type),
                     )
                 )
+        connection.commit()
 
 
 def _publish(

@@ -9,7 +9,7 @@
                    run or by one that did not end
     ...            see the model refresh_window
 
-    A run that ended early is made good by the next one: it starts from what the same run published, and
+    A run that ended early is made good by the next one: both start from the same published run, and
     doing a step twice changes nothing.
 #}
 {% macro run_window() %}

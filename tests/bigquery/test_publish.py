@@ -8,6 +8,8 @@ from cdp.bigquery.connection import BigQueryError, connect
 from cdp.bigquery.publish import Published, PublishedTable, publish
 from cdp.bigquery.raw_tables import create_datasets
 from cdp.settings import Settings
+from dagster_project.dbt_manifest import load_manifest
+from dagster_project.published_tables import published_tables
 
 SMALL = PublishedTable("unify", "small")
 
@@ -21,7 +23,7 @@ def client(settings: Settings, database: str) -> bigquery.Client:
     for table in ("collect.refresh_window", "decide.watermark"):
         client.query_and_wait(
             f"create table `{prefix}_{table}` as"
-            " select 7 as to_xid, timestamp '2026-03-01T12:00:00Z' as as_of"
+            " select 7 as to_xid, 7 as run, timestamp '2026-03-01T12:00:00Z' as as_of"
         )
     client.query_and_wait(
         f"create table `{prefix}_unify.small` as"
@@ -58,6 +60,14 @@ def test_a_column_that_a_contract_gained_is_added(
         published = publish(settings, database, [grown], client=client)
         assert published == {grown: Published(rows=2, written=written)}
         assert small(database) == [(1, "one"), (2, "two")]
+
+
+def test_contracts_call_types_as_postgresql_does(database: str) -> None:
+    contracts = {each: each.contract for each in published_tables(load_manifest())}
+    assert ("run", "bigint") in contracts[PublishedTable("collect", "refresh_window")]
+    with psycopg.connect(database) as connection:
+        for data_type in {column[1] for contract in contracts.values() for column in contract}:
+            connection.execute(f"select null::{data_type}".encode())
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_publishing_makes_postgresql_what_bigquery_is_and_writes_only_what_diffe
 def test_a_run_that_did_not_end_is_not_published(taken: Taken) -> None:
     engines = taken.engines
     window = f"{engines.settings.bigquery_dataset}_collect.refresh_window"
-    engines.client.query_and_wait(f"update `{window}` set to_xid = to_xid + 1 where true")
+    engines.client.query_and_wait(f"update `{window}` set run = run + 1 where true")
     with psycopg.connect(engines.database) as connection:
         connection.execute("delete from unify.sessions")
     table = PublishedTable("unify", "sessions")
@@ -184,7 +184,7 @@ def test_a_run_that_did_not_end_is_not_published(taken: Taken) -> None:
             publish(engines.settings, engines.database, [table], client=engines.client)
         assert engines.on_postgres("unify.sessions") == []
     finally:
-        engines.client.query_and_wait(f"update `{window}` set to_xid = to_xid - 1 where true")
+        engines.client.query_and_wait(f"update `{window}` set run = run - 1 where true")
 
 
 def test_a_table_with_other_columns_is_named_and_nothing_is_published(taken: Taken) -> None:

@@ -57,11 +57,13 @@ def test_a_folder_is_the_same_wherever_a_process_works(
     """dbt works in the folder of its project, and would make another one there."""
     monkeypatch.setenv("CDP_HOME", ".cdp")
     monkeypatch.setenv("CDP_EXPORT_DIR", "~/exports")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "key.json")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     settings = load_settings()
     assert settings.home == PROJECT_DIR / ".cdp"
     assert settings.exports == tmp_path.resolve() / "exports"
+    assert settings.google_application_credentials == PROJECT_DIR / "key.json"
     # An empty setting is none: the project's own folder is nothing to fill, search or reset.
     for name in ("CDP_HOME", "CDP_EXPORT_DIR", "GOOGLE_APPLICATION_CREDENTIALS"):
         monkeypatch.setenv(name, "")

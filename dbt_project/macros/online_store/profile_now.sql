@@ -118,7 +118,7 @@ set max_parallel_workers_per_gather = 0 set jit = off as $$
 declare
     from_xid xid8;
     from_day timestamptz;
-    from_run bigint;
+    published_run bigint;
     is_published_today boolean;
     kinds text[];
     named text[];
@@ -148,7 +148,7 @@ begin
         watermark.to_xid::text::xid8,
         {{ first_pending_day() }},
         {{ day_of('watermark.as_of') }} = {{ day_of('profile_with_pending.as_of') }}
-    into from_run, from_xid, from_day, is_published_today
+    into published_run, from_xid, from_day, is_published_today
     from decide.watermark;
     is_degraded := not with_pending;
     if not with_pending then
@@ -181,28 +181,30 @@ begin
 
     if wanted_profile_id is not null then
         select
-            array_agg(given.kind order by given.trust),
-            array_agg(given.value order by given.trust)
+            array_agg(given.kind order by given.trust, given.run desc),
+            array_agg(given.value order by given.trust, given.run desc)
         into kinds, named
         from (
             select
                 roots.identifier_type as kind,
                 roots.identifier_value as value,
-                0 as trust
+                0 as trust,
+                null::bigint as run
             from decide.identifiers as roots
             where roots.profile_id = wanted_profile_id and roots.identifier_key = roots.root_key
             union all
             select
                 roots.identifier_type as kind,
                 roots.identifier_value as value,
-                9223372036854775807 - successors.run as trust
+                2 as trust,
+                successors.run
             from (
                 with recursive followed as (
                     select
                         changes.profile_id,
                         changes.run
                     from unify.profile_changes as changes
-                    where changes.old_profile_id = wanted_profile_id and changes.run <= from_run
+                    where changes.old_profile_id = wanted_profile_id and changes.run <= published_run
                     union
                     select
                         changes.profile_id,
@@ -210,7 +212,7 @@ begin
                     from followed
                     inner join unify.profile_changes as changes
                         on followed.profile_id = changes.old_profile_id
-                    where changes.run > followed.run and changes.run <= from_run
+                    where changes.run > followed.run and changes.run <= published_run
                 )
 
                 select * from followed
@@ -228,7 +230,8 @@ begin
             select
                 namesake.identifier_type as kind,
                 namesake.identifier_value as value,
-                1 as trust
+                1 as trust,
+                null as run
             from decide.identifiers as namesake
             where
                 namesake.named_profile_id = wanted_profile_id

@@ -22,9 +22,7 @@
         }) -%}
     {%- endfor %}
     {%- set filled = filled_tables() %}
-    {# The driver does not see this commit and would go on without a transaction: begin says so. #}
-    {% do run_query('commit') %}
-    {% do run_query('begin') %}
+    {% do commit_and_go_on() %}
 
     {%- set writes_all = window.from_xid == 0 or not answers_for(target_relation, window) -%}
     {%- for each in shaped -%}
@@ -58,14 +56,23 @@
 {% macro bigquery__watermark_materialization() %}{{ return('table') }}{% endmacro %}
 
 
-{# Whether the store stands where this run's window begins. With BigQuery as the engine it may stand at an
-   earlier run, whose successor was computed there and never published here. #}
+{# The driver does not see this commit and would go on without a transaction: begin says so. #}
+{% macro commit_and_go_on() %}
+    {% do run_query('commit') %}
+    {% do run_query('begin') %}
+{% endmacro %}
+
+
+{# Whether the store stands where this run's window begins, or where it ends, when this step is repeated.
+   With BigQuery as the engine it may stand at an earlier run, whose successor was computed there and
+   never published here. #}
 {% macro answers_for(watermark, window) %}
-    {% set runs = run_query('select coalesce(run, to_xid), to_xid from ' ~ watermark).rows %}
+    {% set standing = run_query('select coalesce(run, to_xid), to_xid from ' ~ watermark).rows %}
     {{ return(
-        runs | length == 1
-        and runs[0][0] == window.published_run
-        and runs[0][1] == window.published_xid
+        standing | length == 1
+        and (standing[0][0], standing[0][1]) in (
+            (window.published_run, window.published_xid), (window.run, window.to_xid)
+        )
     ) }}
 {% endmacro %}
 
@@ -95,6 +102,8 @@
             {% endfor %}
             {% do drop_scratch_table(scratch) %}
             {% do run_query('comment on table ' ~ relation ~ ' is null') %}
+            {# Readers are locked out of one table at a time: of two, each side could wait for the other. #}
+            {% do commit_and_go_on() %}
         {% endif %}
     {% endif %}
     {% do make_online_indexes(relation, indexes) %}

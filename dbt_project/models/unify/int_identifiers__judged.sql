@@ -137,11 +137,7 @@ blocked_users as (
 blocked_users as {{ computed_once() }} (
     select distinct user_id_key as identifier_key
     from {{ tuples }}
-    where
-        {{ matches_whole('user_id', blocked_pattern('user_id')) }}
-        and 'user_id' in (
-            select limits.identifier_type from {{ ref('identifier_types') }} as limits
-        )
+    where {{ matches_whole('user_id', blocked_pattern('user_id')) }}
 ),
 {%- endif %}
 

@@ -16,7 +16,7 @@
 {%- set window = run_window() %}
 {%- set loose_identifiers = ref('int_identifiers__loose') %}
 {%- set judged = ref('int_identifiers__judged') %}
-{%- set groups = starting_groups() %}
+{%- set grouped = ref('int_identifiers__grouped') %}
 {%- set earlier = as_left_by_earlier_runs('int_identifiers__resolved') %}
 
 with
@@ -24,12 +24,12 @@ with
 
 components as (
     select
-        starting_groups.identifier_key,
-        starting_groups.group_key,
-        coalesce(contracted.component, starting_groups.group_key) as component
-    from ({{ groups }}) as starting_groups
+        grouped.identifier_key,
+        grouped.group_key,
+        coalesce(contracted.component, grouped.group_key) as component
+    from {{ grouped }} as grouped
     left join {{ ref('int_identifiers__contracted') }} as contracted
-        on starting_groups.group_key = contracted.node
+        on grouped.group_key = contracted.node
 ),
 
 -- Of a component that stands only the root can be the oldest of what it becomes part of.
