@@ -28,9 +28,14 @@ select
     case when loose.identifier_key is null then resolved.root_key else looked_at.identifier_key end
         as group_key
 from looked_at
-inner join {{ judged }} as judged on looked_at.identifier_key = judged.identifier_key
 left join {{ loose_identifiers }} as loose
     on looked_at.identifier_key = loose.identifier_key
 left join {{ resolved }} as resolved on looked_at.identifier_key = resolved.identifier_key
-where judged.is_linking
+-- Asked one by one: the planner expects many more, and joining would go through the whole table.
+where
+    (
+        select judged.is_linking
+        from {{ judged }} as judged
+        where judged.identifier_key = looked_at.identifier_key
+    )
 {%- endif %}
