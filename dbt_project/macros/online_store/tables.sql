@@ -23,8 +23,8 @@
         touched  the same for a table of such values, with touched_from as in replace_touched
         since    column of a row that is only ever added, and from where on a later run adds
         indexes  columns of each further index
-    Nothing here is special to PostgreSQL but where it is
-    applied: with the same SELECTs over another warehouse the rows can be loaded from there.
+    Nothing here is special to PostgreSQL but where it is applied: with the same SELECTs over another
+    warehouse the rows can be loaded from there.
 #}
 {% macro online_tables(window) %}
     {% set new_position = landing_position(window.from_xid, 0) %}
