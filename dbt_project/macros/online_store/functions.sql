@@ -24,7 +24,10 @@
         {% do run_query("comment on type decide.live_node is '" ~ digest ~ "'") %}
     {% endif %}
     {# These name the day from which on something can be pending, so they are others every day. #}
-    {% set daily = [pending_of_sql(), profile_with_pending_sql(), profile_now_sql()] %}
+    {% set days = pending_days() %}
+    {% set daily = [
+        pending_of_sql(days), is_nothing_pending_sql(days), profile_with_pending_sql(days), profile_now_sql(),
+    ] %}
     {% set daily_digest = local_md5(daily | join('\n')) %}
     {% set standing = run_query(
         "select obj_description(oid, 'pg_proc') from pg_proc"

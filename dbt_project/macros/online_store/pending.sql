@@ -2,17 +2,13 @@
 
 {# Committed events at or after the watermark, the first of each message_id, that carry an identifier.
    from_day, as first_pending_day has it, bounds which partitions can hold them. #}
-{% macro pending_of_sql() %}
+{% macro pending_of_sql(days) %}
 create or replace function decide.pending_of(
     kind text, wanted text, from_xid xid8, from_day timestamptz
 ) returns setof decide.pending_event
 language plpgsql stable rows 3 as $$
 begin
-    if from_day >= {{ timestamp_literal(pending_from()) }} then
-        {{ pending_by_kind(received_lately) }}
-    else
-        {{ pending_by_kind(received_since_from_day) }}
-    end if;
+    {{ by_days_of_receipt(pending_by_kind, days) }}
 end $$
 {% endmacro %}
 
@@ -33,14 +29,72 @@ end $$
 {% endmacro %}
 
 
-{# When a raw row that is pending was received. As long as nothing landed late the days are constants,
-   so that a plan has two partitions in it instead of every one. #}
-{% macro received_lately(row) -%}
-    {{ row }}.received_at >= {{ timestamp_literal(pending_from()) }}
-            and {{ row }}.received_at < statement_timestamp() + interval '20 minutes'
+{# Whether no pending row, duplicates included, names an identifier of a component. #}
+{% macro is_nothing_pending_sql(days) %}
+create or replace function decide.is_nothing_pending(
+    wanted_root_key bigint, from_xid xid8, from_day timestamptz
+) returns boolean
+language plpgsql stable as $$
+begin
+    {{ by_days_of_receipt(return_nothing_pending, days) }}
+end $$
+{% endmacro %}
+
+
+{% macro return_nothing_pending(received) -%}
+    {%- set named = {} -%}
+    {%- for identifier in carried_identifiers() + aliased_identifiers() -%}
+        {%- do named.setdefault(identifier.column, []).append("'" ~ identifier.type ~ "'") -%}
+    {%- endfor -%}
+    return not exists (
+            select
+            from decide.identifiers as members
+            cross join lateral (
+                {%- for column, kinds in named.items() %}
+                select
+                from raw.events as landed
+                where
+                    members.identifier_type in ({{ kinds | join(', ') }})
+                    and landed.{{ column }} = members.identifier_value
+                    and landed.xid >= from_xid
+                    and {{ is_received('landed', received) }}
+                {{ "union all" if not loop.last }}
+                {%- endfor %}
+            ) as landed
+            where members.root_key = wanted_root_key
+        );
 {%- endmacro %}
-{% macro received_since_from_day(row) -%}
-    {{ row }}.received_at >= from_day
+
+
+{# The beginning of the day from which on something can be pending, and that of the next day. #}
+{% macro pending_days() %}
+    {% set first = modules.datetime.datetime.fromisoformat(pending_from().rstrip('Z')) %}
+    {% set next = first + modules.datetime.timedelta(days=1) %}
+    {{ return([
+        timestamp_literal(first.isoformat() ~ 'Z'), timestamp_literal(next.isoformat() ~ 'Z'),
+    ]) }}
+{% endmacro %}
+
+
+{# Statements over what is pending, made by a macro that is given when a row was received, as is_received
+   takes it. As long as nothing landed late these are constants: a plan then has one partition in it, from
+   shortly before midnight until a refresh has read something of the next day all from that day on, where
+   else it opens each of them and leaves most out, every time. #}
+{% macro by_days_of_receipt(statements, days) -%}
+    if from_day >= {{ days[0] }} and statement_timestamp() + interval '20 minutes' < {{ days[1] }} then
+        {{ statements(days) }}
+    elsif from_day >= {{ days[0] }} then
+        {{ statements(days[:1]) }}
+    else
+        {{ statements(['from_day']) }}
+    end if;
+{%- endmacro %}
+
+
+{# Whether a row was received from an instant on, and before another one where that is given. #}
+{% macro is_received(row, received) -%}
+    {{ row }}.received_at >= {{ received[0] }}
+    {%- if received | length > 1 %} and {{ row }}.received_at < {{ received[1] }}{% endif %}
 {%- endmacro %}
 
 
@@ -70,7 +124,7 @@ end $$
         where
             {{ condition }}
             and landed.xid >= from_xid
-            and {{ received('landed') }}
+            and {{ is_received('landed', received) }}
             and not exists (
                 select
                 from decide.events as known
@@ -81,7 +135,7 @@ end $$
                 from raw.events as earlier
                 where
                     earlier.message_id = landed.message_id
-                    and {{ received('earlier') }}
+                    and {{ is_received('earlier', received) }}
                     and earlier.xid >= from_xid
                     and (earlier.xid, earlier.seq) < (landed.xid, landed.seq)
             )
@@ -159,33 +213,6 @@ end $$
                     links.node_a = least({{ key }}, {{ user_key }})
                     and links.node_b = greatest({{ key }}, {{ user_key }})
                     and links.kind = 'carried'
-            )
-{%- endmacro %}
-
-
-{# Whether no pending row, duplicates included, names an identifier of a component. `received` is
-   received_lately or received_since_from_day. #}
-{% macro nothing_is_pending(root_key, from_xid, received) -%}
-    {%- set named = {} -%}
-    {%- for identifier in carried_identifiers() + aliased_identifiers() -%}
-        {%- do named.setdefault(identifier.column, []).append("'" ~ identifier.type ~ "'") -%}
-    {%- endfor -%}
-    not exists (
-                select
-                from decide.identifiers as members
-                cross join lateral (
-                    {%- for column, kinds in named.items() %}
-                    select
-                    from raw.events as landed
-                    where
-                        members.identifier_type in ({{ kinds | join(', ') }})
-                        and landed.{{ column }} = members.identifier_value
-                        and landed.xid >= {{ from_xid }}
-                        and {{ received('landed') }}
-                    {{ "union all" if not loop.last }}
-                    {%- endfor %}
-                ) as landed
-                where members.root_key = {{ root_key }}
             )
 {%- endmacro %}
 

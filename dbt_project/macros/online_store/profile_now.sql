@@ -102,7 +102,7 @@ table (
 {# As profile_now, whatever has landed; reads what its caller may not. The caller may know the stored profile
    as of today, of the strongest identifier: then it gives the root of its component, with what the watermark
    says of pending events, and when that profile is the answer it is not repeated here: null. #}
-{% macro profile_with_pending_sql() %}
+{% macro profile_with_pending_sql(days) %}
 create or replace function decide.profile_with_pending(
     {{ profile_now_parameters() }},
     with_pending boolean,
@@ -129,12 +129,12 @@ declare
     stored_profile decide.profiles;
     busy_root bigint;
 begin
-    -- Most people have nothing pending: then the stored row is the answer. What landed late would be in
-    -- other partitions than those that are named here, which a plan is made of.
-    if stored_root_key is not null and stored_pending_from >= {{ timestamp_literal(pending_from()) }} then
+    -- Most people have nothing pending: then the stored row is the answer. What landed late may be of any
+    -- day, and first_pending_day says of which.
+    if stored_root_key is not null and stored_pending_from >= {{ days[0] }} then
         if
             not exists (select from raw.late_landings as late where late.xid >= stored_from_xid)
-            and {{ nothing_is_pending('stored_root_key', 'stored_from_xid', received_lately) }}
+            and decide.is_nothing_pending(stored_root_key, stored_from_xid, stored_pending_from)
         then
             path := 'batch';
             is_degraded := false;
@@ -154,7 +154,7 @@ begin
     if not with_pending then
         from_xid := '18446744073709551615';
         is_published_today := true;
-    elsif from_day >= {{ timestamp_literal(pending_from()) }} then
+    elsif from_day >= {{ days[0] }} then
         if wanted_profile_id is not null and is_published_today then
             select roots.root_key into busy_root
             from decide.identifiers as roots
@@ -162,7 +162,7 @@ begin
                 roots.profile_id = wanted_profile_id
                 and roots.identifier_key = roots.root_key
                 and roots.is_linking;
-            if busy_root is not null and {{ nothing_is_pending('busy_root', 'from_xid', received_lately) }} then
+            if busy_root is not null and decide.is_nothing_pending(busy_root, from_xid, from_day) then
                 select profiles.* into profile
                 from decide.profiles
                 where profiles.profile_id = wanted_profile_id;
@@ -279,7 +279,7 @@ begin
         if known.is_linking then
             if known.root_key = busy_root then
                 null;
-            elsif {{ nothing_is_pending('known.root_key', 'from_xid', received_since_from_day) }} then
+            elsif decide.is_nothing_pending(known.root_key, from_xid, from_day) then
                 path := 'batch';
                 if is_published_today then
                     select profiles.* into profile
