@@ -93,7 +93,7 @@ def create_app(settings: Settings, clock: Clock = utc_now) -> FastAPI:
 
     app.include_router(decide_routes(settings, decider))
     app.include_router(profile_routes(database, rulebooks, clock))
-    app.include_router(erasure_routes(settings, database))
+    app.include_router(erasure_routes(settings, database, clock))
     app.include_router(export_routes(database))
     app.include_router(identity_evidence_routes(database))
     app.include_router(audience_routes(database, runs))

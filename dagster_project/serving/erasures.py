@@ -4,6 +4,8 @@ This side only records requests, and cannot read what others asked for: Dagster'
 `erase_profiles` carries them out as the owner.
 """
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -17,10 +19,23 @@ from dagster_project.serving.database import Database
 from dagster_project.serving.errors import bad_request, json_response, not_found
 from dagster_project.serving.identity import IDENTIFIED
 
+Clock = Callable[[], datetime]
 Mode = Literal["delete", "suppress", "both"]
 Value = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
 NEXT = "The job erase_profiles carries it out within minutes."
-KNOWN = f"with identified as ({IDENTIFIED}) select profile_id from identified"  # noqa: S608
+
+# The profile that stands under this id, and the identifiers that are its now where the last refresh
+# may not know them all. $5 is the instant.
+KNOWN = f"""
+with identified as ({IDENTIFIED})
+
+select
+    coalesce((select profile_id from identified), (now.profile).profile_id) as profile_id,
+    coalesce(decide.listed_nodes(now.nodes), '[]') as identifiers
+from (select) as always
+left join decide.profile_now($1::uuid, null, null, null, null, $5::timestamptz) as now on true
+"""  # noqa: S608 - a constant
+
 INSERT = """
 insert into raw.erasure_requests (mode, identifiers, profile_id, is_whole_profile)
 values ($1, $2::jsonb, $3, $4)
@@ -67,16 +82,23 @@ class Erase(msgspec.Struct, forbid_unknown_fields=True):
         ]
 
 
-def erasure_routes(settings: Settings, database: Database) -> APIRouter:
+def erasure_routes(settings: Settings, database: Database, clock: Clock) -> APIRouter:
     router = APIRouter()
 
     @router.delete("/profiles/{profile_id}", status_code=202)
     async def erase_profile(profile_id: UUID, mode: Annotated[Mode, Query()] = "both") -> Response:
-        """Ask that a profile and all that is known of it be erased, and stay so."""
-        known = await database.row(KNOWN, [profile_id, None, None, None])
-        if known is None:
+        """Ask that a profile and all that is known of it be erased, and stay so.
+
+        That is the profile as the last refresh knows it, with what has joined it since.
+        """
+        known = await database.row(KNOWN, [profile_id, None, None, None, clock()])
+        if known is None or known["profile_id"] is None:
             raise not_found(f"No profile has the id {profile_id}.")
-        return await record(mode, [], known["profile_id"], is_whole_profile=True)
+        named = [
+            {name: each[name] for name in ("identifier_type", "identifier_value")}
+            for each in known["identifiers"]
+        ]
+        return await record(mode, named, known["profile_id"], is_whole_profile=True)
 
     @router.post("/erasures", openapi_extra=_body(), status_code=202)
     async def erase(request: Request) -> Response:

@@ -11,6 +11,7 @@ import httpx
 import psycopg
 import pytest
 
+from cdp.erasure_requests import open_requests, resolve
 from cdp.identity_evidence import explain
 from cdp.rebase import REBASE_CHANGES, rebase_restored
 from dagster_project.serving.decide import is_held_out
@@ -18,6 +19,8 @@ from tests.decide.conftest import AS_OF, CONCERT, decide, order, serving
 from tests.warehouse import BuildError, build, land
 
 PATIENCE_SECONDS = 240
+# How long before the transaction that landed it an event may have been received without being late.
+MARGIN = timedelta(minutes=10)
 # Where a refresh waits for the last table that it publishes.
 KILL_PUBLICATION = """
 select pg_terminate_backend(pid) from pg_locks
@@ -93,23 +96,51 @@ async def test_an_event_counts_whenever_it_was_received(database: str) -> None:
         assert (await decide(client, user_id="ben"))["profile"]["total_orders"] == 2 + len(hours)
 
 
+@pytest.mark.parametrize("days", [0, 3])
 async def test_readers_look_back_to_where_the_last_transaction_that_was_read_began(
-    database: str,
+    database: str, days: int
 ) -> None:
     """A transaction that a refresh has not read wrote after that, however long it stays open."""
-    long_ago = datetime.now(UTC) - timedelta(days=3)
+    now = datetime.now(UTC)
+    long_ago = now - timedelta(days=days)
     with psycopg.connect(database) as left_open, psycopg.connect(database) as others:
-        land(left_open, [order("ben", 10, 1) | {"receivedAt": datetime.now(UTC).isoformat()}])
+        land(left_open, [order("ben", 10, 1) | {"receivedAt": now.isoformat()}])
         others.execute("update raw.landing_transactions set began_at = %s", [long_ago])
+        others.execute("select raw.ensure_partition(%s)", [long_ago.date() - timedelta(days=9)])
         others.commit()
         refresh(database)
-        assert bound_and_noted(database) == ((long_ago - timedelta(hours=1)).date(), 1)
+        first_day = (long_ago - MARGIN).date()
+        assert bound_and_noted(database) == (first_day, 1)
+        opened = opened_partitions(database)
+        assert min(opened) >= first_day
+        if days == 0 and now + 3 * MARGIN < midnight_after(first_day):
+            assert opened == [first_day]
         async with serving(database) as client:
             assert (await decide(client, user_id="ben"))["profile"]["total_orders"] == 1
             left_open.commit()
             assert (await decide(client, user_id="ben"))["profile"]["total_orders"] == 2
     refresh(database)
-    assert bound_and_noted(database) == ((datetime.now(UTC) - timedelta(hours=1)).date(), 1)
+    assert bound_and_noted(database) == ((now - MARGIN).date(), 1)
+
+
+def opened_partitions(database: str) -> list[date]:
+    """The days of receipt that a look for pending events of one person reads."""
+    with psycopg.connect(database) as connection:
+        connection.execute("set plan_cache_mode = force_generic_plan")
+        connection.execute(
+            "select decide.is_nothing_pending(1, to_xid::text::xid8, pending_from)"
+            " from decide.watermark"
+        )
+        rows = connection.execute(
+            "select right(relation::regclass::text, 8)::date from pg_locks"
+            " inner join pg_inherits on relation = inhrelid"
+            " where inhparent = 'raw.events'::regclass and pid = pg_backend_pid() order by 1"
+        ).fetchall()
+    return [day for (day,) in rows]
+
+
+def midnight_after(day: date) -> datetime:
+    return datetime.combine(day + timedelta(days=1), datetime.min.time(), UTC)
 
 
 def bound_and_noted(database: str) -> tuple[date, int]:
@@ -137,6 +168,29 @@ async def test_a_login_joins_two_people_at_once_and_old_ids_lead_to_the_one(data
         assert len({each["identifier_value"] for each in profile["identifiers"]}) == 5
         listed = (await client.get("/profiles")).json()["profiles"]
         assert len(listed) == 2
+
+
+async def test_whoever_is_erased_goes_with_what_no_refresh_has_seen(database: str) -> None:
+    landed(
+        database,
+        happened(3, "identify", userId="fresh-user", anonymousId="fresh"),
+        happened(2, "page", userId="ben", anonymousId="bens-new-browser"),
+    )
+    resolved = {}
+    async with serving(database) as client:
+        for user_id in ("fresh-user", "ben", "cleo"):
+            profile = (await decide(client, user_id=user_id))["profile"]
+            answer = await client.delete(f"/profiles/{profile['profile_id']}")
+            assert answer.status_code == 202
+            resolved[answer.json()["request_id"]] = user_id
+    with psycopg.connect(database) as owner:
+        erased = {
+            resolved[str(request.request_id)]: {value for _kind, value in resolve(owner, request)}
+            for request in open_requests(owner)
+        }
+    assert erased["fresh-user"] == {"fresh-user", "fresh"}
+    assert erased["ben"] >= {"ben", "bens-new-browser"}
+    assert erased["cleo"] == {"cleo"}
 
 
 async def test_somebody_new_is_known_with_the_first_event(database: str) -> None:
