@@ -1,13 +1,14 @@
 """Identity and profiles: full resolution, and whole refreshes, on generated history.
 
-    python -m benchmarks.unify.run [events, default 1000000, ...]
+    python -m benchmarks.unify.run [events ...] [--events-per-visit 1]
 
 The history (benchmarks/unify/history.py) has power-law activity, several devices per user, shared
-devices and chains. Everything runs on a server of its own that is thrown away, by the commands that
-a person would type. What counts are the ratios within one run: with several sizes, those between
-them too.
+devices and chains, and hardly two events in one visit, unless asked for more. Everything runs on a
+server of its own that is thrown away, by the commands that a person would type. What counts are the
+ratios within one run: with several sizes, those between them too.
 """
 
+import argparse
 import json
 import os
 import re
@@ -257,7 +258,7 @@ def report(title: str, run: Refresh) -> None:
     print("    slowest models:", ", ".join(f"{name} {part:.2f}" for name, part in slowest))
 
 
-def measure(events: int) -> float:
+def measure(events: int, events_per_visit: int) -> float:
     """Print what one size costs; return the seconds of identity's statements for a batch, the best
     of three.
     """
@@ -268,7 +269,7 @@ def measure(events: int) -> float:
         try:
             url = server.url()
             migrate(url)
-            history = generate(events + BATCHES * BATCH)
+            history = generate(events + BATCHES * BATCH, events_per_visit)
             with psycopg.connect(url, autocommit=True) as connection:
                 land(connection, history[:events])
                 connection.execute("vacuum analyze raw.events")
@@ -292,10 +293,13 @@ def measure(events: int) -> float:
 
 
 def main() -> None:
-    sizes = [int(each) for each in sys.argv[1:]] or [1_000_000]
-    identity = {events: measure(events) for events in sizes}
+    parser = argparse.ArgumentParser(description="Speed of identity, profiles and whole refreshes.")
+    parser.add_argument("events", type=int, nargs="*", default=[1_000_000], help="1000000 if none")
+    parser.add_argument("--events-per-visit", type=int, default=1, help="1 is the worst case")
+    options = parser.parse_args()
+    identity = {events: measure(events, options.events_per_visit) for events in options.events}
     for events, seconds in identity.items():
-        ratio = seconds / identity[sizes[0]]
+        ratio = seconds / identity[options.events[0]]
         print(
             f"identity of {BATCH:,} new events over {events:,}: statements {seconds:.2f} s, "
             f"ratio {ratio:.2f}"
