@@ -14,9 +14,10 @@ from dagster_project.serving.audience_definitions import audience_definition_rou
 from dagster_project.serving.audience_export import audience_export_routes
 from dagster_project.serving.audience_rebuilds import audience_rebuild_routes
 from dagster_project.serving.audiences import audience_routes
+from dagster_project.serving.clock import Clock, utc_now
 from dagster_project.serving.dagster_runs import DagsterRuns
 from dagster_project.serving.database import Database
-from dagster_project.serving.decide import Clock, Decider, decide_routes, utc_now
+from dagster_project.serving.decide import Decider, decide_routes
 from dagster_project.serving.decision_log import DecisionLog
 from dagster_project.serving.erasures import erasure_routes
 from dagster_project.serving.errors import answer_errors, json_response

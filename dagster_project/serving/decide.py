@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from cdp.settings import Settings
 from dagster_project.serving.body import read_json
+from dagster_project.serving.clock import Clock, utc_now
 from dagster_project.serving.database import AWAY, SLOW, WAIT_SECONDS, Database, Row
 from dagster_project.serving.decision_log import Decision, DecisionLog
 from dagster_project.serving.errors import RequestError, bad_request, json_response
@@ -22,7 +23,6 @@ from dagster_project.serving.rulebook import Rulebook, Rulebooks
 # As ingest takes them: a number is its text, white space around does not count, empty is absent.
 Identifier = Annotated[str, msgspec.Meta(max_length=512)] | int
 Text = Annotated[str, msgspec.Meta(max_length=512)]
-Clock = Callable[[], datetime]
 # How long an answer that may be degraded waits for a connection: quick ones give theirs back.
 DEGRADE_AFTER_SECONDS = 0.5
 
@@ -39,10 +39,6 @@ class DecideRequest(msgspec.Struct, forbid_unknown_fields=True):
     contexts: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1, max_length=100)] | None = (
         None
     )
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Decider:

@@ -4,8 +4,6 @@ This side only records requests, and cannot read what others asked for: Dagster'
 `erase_profiles` carries them out as the owner.
 """
 
-from collections.abc import Callable
-from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -15,11 +13,11 @@ from starlette.responses import Response
 
 from cdp.settings import Settings
 from dagster_project.serving.body import read_json
+from dagster_project.serving.clock import Clock
 from dagster_project.serving.database import Database
 from dagster_project.serving.errors import bad_request, json_response, not_found
 from dagster_project.serving.identity import IDENTIFIED
 
-Clock = Callable[[], datetime]
 Mode = Literal["delete", "suppress", "both"]
 Value = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
 NEXT = "The job erase_profiles carries it out within minutes."

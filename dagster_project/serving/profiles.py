@@ -1,7 +1,6 @@
 """GET /profiles and what hangs on one: what is known of somebody now."""
 
 import base64
-from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,13 +9,13 @@ import msgspec
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from dagster_project.serving.clock import Clock
 from dagster_project.serving.database import Database, Row
 from dagster_project.serving.errors import bad_request, json_response, not_found
 from dagster_project.serving.identity import Identifiers, identifiers
 from dagster_project.serving.overlay import COLUMNS, events_cte, person_ctes
 from dagster_project.serving.rulebook import Rulebooks
 
-Clock = Callable[[], datetime]
 Text = Annotated[str | None, Query(max_length=512)]
 Cursor = Annotated[str | None, Query(max_length=200)]
 Page = Annotated[int, Query(ge=1, le=1000)]

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 from cdp.postgres import EmbeddedPostgres
 from cdp.settings import Settings
 from dagster_project.serving.app import create_app
-from dagster_project.serving.decide import Clock
+from dagster_project.serving.clock import Clock
 from tests.conftest import fresh_database
 from tests.warehouse import build, land
 
