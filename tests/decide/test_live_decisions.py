@@ -115,6 +115,7 @@ async def test_readers_look_back_to_where_the_last_transaction_that_was_read_beg
         assert min(opened) >= first_day
         if days == 0 and now + 3 * MARGIN < midnight_after(first_day):
             assert opened == [first_day]
+        assert min(opened_partitions(database, days_before=2)) >= first_day - timedelta(days=2)
         async with serving(database) as client:
             assert (await decide(client, user_id="ben"))["profile"]["total_orders"] == 1
             left_open.commit()
@@ -123,13 +124,18 @@ async def test_readers_look_back_to_where_the_last_transaction_that_was_read_beg
     assert bound_and_noted(database) == ((now - MARGIN).date(), 1)
 
 
-def opened_partitions(database: str) -> list[date]:
-    """The days of receipt that a look for pending events of one person reads."""
+def opened_partitions(database: str, days_before: int = 0) -> list[date]:
+    """The days of receipt that a look for pending events of one person opens.
+
+    When something landed late, it looks from so many days before the watermark's day on.
+    """
     with psycopg.connect(database) as connection:
         connection.execute("set plan_cache_mode = force_generic_plan")
         connection.execute(
-            "select decide.is_nothing_pending(1, to_xid::text::xid8, pending_from)"
-            " from decide.watermark"
+            "select decide.is_nothing_pending("
+            " 1, to_xid::text::xid8, pending_from - %s * interval '1 day'"
+            ") from decide.watermark",
+            [days_before],
         )
         rows = connection.execute(
             "select right(relation::regclass::text, 8)::date from pg_locks"
@@ -187,6 +193,7 @@ async def test_whoever_is_erased_goes_with_what_no_refresh_has_seen(database: st
         erased = {
             resolved[str(request.request_id)]: {value for _kind, value in resolve(owner, request)}
             for request in open_requests(owner)
+            if str(request.request_id) in resolved
         }
     assert erased["fresh-user"] == {"fresh-user", "fresh"}
     assert erased["ben"] >= {"ben", "bens-new-browser"}

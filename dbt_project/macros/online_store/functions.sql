@@ -14,7 +14,8 @@
     {% set definitions = [
         live_types_sql(), key_of_sql(), is_blocked_sql(), live_node_sql(), live_nodes_sql(),
         live_members_sql(), is_unchanged_sql(), live_facts_sql(), facts_as_stored_sql(), live_profile_sql(),
-        named_lately_sql(), listed_nodes_sql(),
+        pending_since_day_sql(), is_nothing_pending_since_day_sql(), named_by_id_sql(), named_lately_sql(),
+        listed_nodes_sql(),
     ] %}
     {% set digest = local_md5(definitions | join('\n')) %}
     {% set known = run_query("select obj_description(to_regtype('decide.live_node'), 'pg_type')").rows[0][0] %}

@@ -8,7 +8,20 @@ create or replace function decide.pending_of(
 ) returns setof decide.pending_event
 language plpgsql stable rows 3 as $$
 begin
-    {{ by_days_of_receipt(pending_by_kind, days) }}
+    {{ by_days_of_receipt(
+        pending_by_kind, days,
+        'return query select * from decide.pending_since_day(kind, wanted, from_xid, from_day);'
+    ) }}
+end $$
+{% endmacro %}
+
+{% macro pending_since_day_sql() %}
+create or replace function decide.pending_since_day(
+    kind text, wanted text, from_xid xid8, from_day timestamptz
+) returns setof decide.pending_event
+language plpgsql stable rows 3 set plan_cache_mode = force_custom_plan as $$
+begin
+    {{ pending_by_kind(['from_day']) }}
 end $$
 {% endmacro %}
 
@@ -36,7 +49,20 @@ create or replace function decide.is_nothing_pending(
 ) returns boolean
 language plpgsql stable as $$
 begin
-    {{ by_days_of_receipt(return_nothing_pending, days) }}
+    {{ by_days_of_receipt(
+        return_nothing_pending, days,
+        'return decide.is_nothing_pending_since_day(wanted_root_key, from_xid, from_day);'
+    ) }}
+end $$
+{% endmacro %}
+
+{% macro is_nothing_pending_since_day_sql() %}
+create or replace function decide.is_nothing_pending_since_day(
+    wanted_root_key bigint, from_xid xid8, from_day timestamptz
+) returns boolean
+language plpgsql stable set plan_cache_mode = force_custom_plan as $$
+begin
+    {{ return_nothing_pending(['from_day']) }}
 end $$
 {% endmacro %}
 
@@ -78,15 +104,16 @@ end $$
 
 {# Statements over what is pending, made by a macro that is given when a row was received, as is_received
    takes it. As long as nothing landed late these are constants: a plan then has one partition in it, from
-   shortly before midnight until a refresh has read something of the next day all from that day on, where
-   else it opens each of them and leaves most out, every time. #}
-{% macro by_days_of_receipt(statements, days) -%}
+   shortly before midnight until a refresh has read something of the next day all from that day on. Else
+   since_day, a statement that is planned for its day each time: a plan for any day has every partition
+   ever made in it, locks them all, and leaves most out again. #}
+{% macro by_days_of_receipt(statements, days, since_day) -%}
     if from_day >= {{ days[0] }} and statement_timestamp() + interval '20 minutes' < {{ days[1] }} then
         {{ statements(days) }}
     elsif from_day >= {{ days[0] }} then
         {{ statements(days[:1]) }}
     else
-        {{ statements(['from_day']) }}
+        {{ since_day }}
     end if;
 {%- endmacro %}
 
@@ -236,6 +263,31 @@ end $$
 {%- endmacro %}
 
 
+{# The identifier among those of the newest 100,000 pending events that a profile id is made of. #}
+{% macro named_by_id_sql() %}
+create or replace function decide.named_by_id(
+    wanted_profile_id uuid, from_xid xid8, from_day timestamptz
+) returns table (identifier_type text, identifier_value text)
+language plpgsql stable rows 1 set plan_cache_mode = force_custom_plan as $$
+begin
+    return query
+    select
+        carried.kind,
+        carried.value
+    from (
+        select landed.*
+        from raw.events as landed
+        where landed.xid >= from_xid and landed.received_at >= from_day
+        order by landed.xid desc, landed.seq desc
+        limit 100000
+    ) as landed
+    cross join lateral {{ carried_values('landed') }} as carried (kind, value)
+    where {{ profile_id_of('carried.kind', 'carried.value') }} = wanted_profile_id
+    limit 1;
+end $$
+{% endmacro %}
+
+
 {#
     Whom the newest 10,000 pending events name, in the order of profile ids: what the lists of profiles
     have beside the store. With newcomers_only, identifiers that the store gives to nobody, each with the
@@ -248,7 +300,7 @@ create or replace function decide.named_lately(
     after_profile_id uuid, most integer, newcomers_only boolean
 ) returns table (profile_id uuid, identifier_type text, identifier_value text)
 language plpgsql stable security definer rows 10
-set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
 set max_parallel_workers_per_gather = 0 set jit = off as $$
 #variable_conflict use_column
 declare

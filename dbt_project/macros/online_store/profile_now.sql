@@ -246,19 +246,10 @@ begin
             )
         then
             select
-                array[carried.kind],
-                array[carried.value]
+                array[pending.identifier_type],
+                array[pending.identifier_value]
             into kinds, named
-            from (
-                select landed.*
-                from raw.events as landed
-                where landed.xid >= from_xid and landed.received_at >= from_day
-                order by landed.xid desc, landed.seq desc
-                limit 100000
-            ) as landed
-            cross join lateral {{ carried_values('landed') }} as carried (kind, value)
-            where {{ profile_id_of('carried.kind', 'carried.value') }} = wanted_profile_id
-            limit 1;
+            from decide.named_by_id(wanted_profile_id, from_xid, from_day) as pending;
         end if;
     end if;
     {%- for kind in trusted_kinds() %}
