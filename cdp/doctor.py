@@ -44,6 +44,17 @@ FIRST_STATEMENTS: dict[Role, tuple[str, ...]] = {
 }
 ERASURES = "select count(*) from raw.erasure_requests where status = 'failed'"
 KEYS = "select count(*) from raw.write_keys where revoked_at is null"
+# What a statement over all raw events locks, of what the server has room for.
+LOCKS = """
+select
+    (select count(*) from pg_inherits where inhparent = 'raw.events'::regclass)
+    * (select 1 + count(*) from pg_index where indrelid = 'raw.events'::regclass),
+    current_setting('max_locks_per_transaction')::bigint,
+    current_setting('max_connections')::bigint
+    + current_setting('max_prepared_transactions')::bigint
+"""
+# Models of a refresh that read raw events at a time, and whoever else does.
+STATEMENTS_OVER_ALL = 8
 REJECTED = "select count(*) from raw.rejected_events where replayed_at is null"
 
 
@@ -163,6 +174,7 @@ def _contents(settings: Settings, connection: psycopg.Connection[Any]) -> Iterat
         yield Finding("error", "write keys", "none is active", advice)
     else:
         yield Finding("ok", "write keys", f"{keys} active")
+    yield _locks(connection)
     if rejected := _number(connection, REJECTED):
         advice = "See raw.rejected_events; after a fix run `cdp replay-rejected`."
         yield Finding("warning", "quarantine", f"{rejected:,} entries wait", advice)
@@ -171,6 +183,21 @@ def _contents(settings: Settings, connection: psycopg.Connection[Any]) -> Iterat
         yield Finding("error", "erasures", f"{failed} failed", advice)
     if not _exists(connection, "decide.watermark"):
         yield Finding("warning", "batch", "never refreshed", "Run `cdp refresh`.")
+
+
+def _locks(connection: psycopg.Connection[Any]) -> Finding:
+    row = connection.execute(LOCKS).fetchone()
+    assert row is not None  # noqa: S101 - a select without a table has one row
+    locked, per_transaction, transactions = row
+    what = f"{locked:,} for all days of raw events, room for {per_transaction * transactions:,}"
+    if locked * STATEMENTS_OVER_ALL <= per_transaction * transactions:
+        return Finding("ok", "locks", what)
+    enough = 2 * locked * STATEMENTS_OVER_ALL // transactions
+    advice = (
+        f"Set max_locks_per_transaction = {enough} and restart PostgreSQL, or keep raw events for "
+        "fewer days: CDP_RAW_RETENTION_DAYS."
+    )
+    return Finding("warning", "locks", what, advice)
 
 
 def _role(settings: Settings, role: Role) -> Finding:

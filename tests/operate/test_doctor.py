@@ -52,6 +52,21 @@ def test_what_is_wrong_is_told_with_what_to_do(database: str, tmp_path: Path) ->
     assert all(each.advice for each in found.values() if each.level != "ok")
 
 
+def test_more_days_than_the_server_has_locks_for_are_a_finding(
+    database: str, tmp_path: Path
+) -> None:
+    settings = Settings(DATABASE_URL=database, home=tmp_path)
+    assert findings(settings)["locks"].level == "ok"
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "select raw.ensure_partition(date '2020-01-01' + number)"
+            " from generate_series(1, 200) as number"
+        )
+    found = findings(settings)["locks"]
+    assert found.level == "warning"
+    assert "max_locks_per_transaction" in found.advice
+
+
 def test_a_database_that_is_away_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
     result = CliRunner().invoke(app, ["doctor"])
