@@ -53,7 +53,8 @@ select
     current_setting('max_connections')::bigint
     + current_setting('max_prepared_transactions')::bigint
 """
-# Models of a refresh that read raw events at a time, and whoever else does.
+# The read side's connections, where something of long ago has landed, and what a refresh reads at a
+# time. PostgreSQL has room for some more, which parallel workers take.
 STATEMENTS_OVER_ALL = 8
 REJECTED = "select count(*) from raw.rejected_events where replayed_at is null"
 
@@ -189,13 +190,13 @@ def _locks(connection: psycopg.Connection[Any]) -> Finding:
     row = connection.execute(LOCKS).fetchone()
     assert row is not None  # noqa: S101 - a select without a table has one row
     locked, per_transaction, transactions = row
-    what = f"{locked:,} for all days of raw events, room for {per_transaction * transactions:,}"
-    if locked * STATEMENTS_OVER_ALL <= per_transaction * transactions:
+    needed, room = locked * STATEMENTS_OVER_ALL, per_transaction * transactions
+    what = f"{needed:,} for {STATEMENTS_OVER_ALL} statements over all raw events, room for {room:,}"
+    if needed <= room:
         return Finding("ok", "locks", what)
-    enough = 2 * locked * STATEMENTS_OVER_ALL // transactions
     advice = (
-        f"Set max_locks_per_transaction = {enough} and restart PostgreSQL, or keep raw events for "
-        "fewer days: CDP_RAW_RETENTION_DAYS."
+        f"Set max_locks_per_transaction = {2 * needed // transactions} where PostgreSQL's settings "
+        "stand and restart it, or keep raw events for fewer days: CDP_RAW_RETENTION_DAYS."
     )
     return Finding("warning", "locks", what, advice)
 

@@ -20,6 +20,7 @@ FAST = (
     ("synchronous_commit", "off"),
     ("full_page_writes", "off"),
     ("shared_buffers", "64MB"),
+    # As PostgreSQL has it by default, so that what locks too much is noticed.
     ("max_locks_per_transaction", "64"),
 )
 TEMPLATE = "migrated"

@@ -19,7 +19,7 @@ end $$
 create or replace function decide.pending_since_day(
     kind text, wanted text, from_xid xid8, from_day timestamptz
 ) returns setof decide.pending_event
-language plpgsql stable rows 3 set plan_cache_mode = force_custom_plan as $$
+language plpgsql stable rows 3 set plan_cache_mode = auto as $$
 begin
     {{ pending_by_kind(['from_day']) }}
 end $$
@@ -60,7 +60,7 @@ end $$
 create or replace function decide.is_nothing_pending_since_day(
     wanted_root_key bigint, from_xid xid8, from_day timestamptz
 ) returns boolean
-language plpgsql stable set plan_cache_mode = force_custom_plan as $$
+language plpgsql stable set plan_cache_mode = auto as $$
 begin
     {{ return_nothing_pending(['from_day']) }}
 end $$
@@ -92,26 +92,32 @@ end $$
 {%- endmacro %}
 
 
-{# The beginning of the day from which on something can be pending, and that of the next day. #}
+{# The beginnings of days, as constants: `first`, from which on something can be pending that did not land
+   late, the `next` one, and `late`, from which on most has been received that did. #}
 {% macro pending_days() %}
     {% set first = modules.datetime.datetime.fromisoformat(pending_from().rstrip('Z')) %}
-    {% set next = first + modules.datetime.timedelta(days=1) %}
-    {{ return([
-        timestamp_literal(first.isoformat() ~ 'Z'), timestamp_literal(next.isoformat() ~ 'Z'),
-    ]) }}
+    {% set days = {} %}
+    {% for name, offset in {'late': -3, 'first': 0, 'next': 1}.items() %}
+        {% set day = first + modules.datetime.timedelta(days=offset) %}
+        {% do days.update({name: timestamp_literal(day.isoformat() ~ 'Z')}) %}
+    {% endfor %}
+    {{ return(days) }}
 {% endmacro %}
 
 
 {# Statements over what is pending, made by a macro that is given when a row was received, as is_received
-   takes it. As long as nothing landed late these are constants: a plan then has one partition in it, from
-   shortly before midnight until a refresh has read something of the next day all from that day on. Else
-   since_day, a statement that is planned for its day each time: a plan for any day has every partition
-   ever made in it, locks them all, and leaves most out again. #}
+   takes it: a constant, so that a plan has few partitions in it. That is one as long as nothing landed
+   late, and from shortly before midnight until a refresh has read something of the next day all from that
+   day on. A plan for any day would have every partition ever made in it, lock them all, and leave most
+   out again each time: for what is older still stands since_day, a statement that PostgreSQL plans for its
+   day each time unless nearly all days are meant, as after a restore. #}
 {% macro by_days_of_receipt(statements, days, since_day) -%}
-    if from_day >= {{ days[0] }} and statement_timestamp() + interval '20 minutes' < {{ days[1] }} then
-        {{ statements(days) }}
-    elsif from_day >= {{ days[0] }} then
-        {{ statements(days[:1]) }}
+    if from_day >= {{ days.first }} and statement_timestamp() + interval '20 minutes' < {{ days.next }} then
+        {{ statements([days.first, days.next]) }}
+    elsif from_day >= {{ days.first }} then
+        {{ statements([days.first]) }}
+    elsif from_day >= {{ days.late }} then
+        {{ statements([days.late]) }}
     else
         {{ since_day }}
     end if;

@@ -131,7 +131,7 @@ declare
 begin
     -- Most people have nothing pending: then the stored row is the answer. What landed late may be of any
     -- day, and first_pending_day says of which.
-    if stored_root_key is not null and stored_pending_from >= {{ days[0] }} then
+    if stored_root_key is not null and stored_pending_from >= {{ days.first }} then
         if
             not exists (select from raw.late_landings as late where late.xid >= stored_from_xid)
             and decide.is_nothing_pending(stored_root_key, stored_from_xid, stored_pending_from)
@@ -153,8 +153,9 @@ begin
     is_degraded := not with_pending;
     if not with_pending then
         from_xid := '18446744073709551615';
+        from_day := 'infinity';
         is_published_today := true;
-    elsif from_day >= {{ days[0] }} then
+    elsif from_day >= {{ days.first }} then
         if wanted_profile_id is not null and is_published_today then
             select roots.root_key into busy_root
             from decide.identifiers as roots
