@@ -186,3 +186,40 @@ def test_indexes_that_models_gained_since_are_made(key_and_url: tuple[str, str])
     for _run in range(2):
         build(url, select="audience_changes", command="run")
         assert rows(url, defined) == made_with_the_table
+
+
+def test_what_later_runs_wrote_has_an_index_of_its_own_unless_all_rows_have_one(
+    key_and_url: tuple[str, str],
+) -> None:
+    _key, url = key_and_url
+    identity = "+int_identifiers__resolved"
+    build(url, exclude="test_type:data")
+    (first,) = indexes_of_moved_in(url)
+    assert "WHERE (moved_in >" in first
+    (run,) = rows(url, "select run from collect.refresh_window")[0]
+    with psycopg.connect(url) as connection:
+        connection.execute("set enable_seqscan = off")
+        asked = f"explain select * from unify.int_identifiers__resolved where moved_in > {run}"
+        assert "Index Scan" in str(connection.execute(asked).fetchall())
+        # As an earlier version left it.
+        name = first.split()[2]
+        connection.execute(f"drop index unify.{name}")
+        connection.execute("create index of_all on unify.int_identifiers__resolved (moved_in)")
+    for _run in range(2):
+        build(url, select=identity, exclude="test_type:data", command="run")
+        (index,) = indexes_of_moved_in(url)
+        assert "of_all" in index
+    with psycopg.connect(url) as connection:
+        connection.execute("drop index unify.of_all")
+    for _run in range(2):
+        build(url, select=identity, exclude="test_type:data", command="run")
+        (index,) = indexes_of_moved_in(url)
+        assert "WHERE (moved_in >" in index
+
+
+def indexes_of_moved_in(url: str) -> list[str]:
+    defined = (
+        "select indexdef from pg_indexes where schemaname = 'unify'"
+        " and tablename = 'int_identifiers__resolved' and indexdef like '%(moved_in)%'"
+    )
+    return [str(definition) for (definition,) in rows(url, defined)]

@@ -1,3 +1,13 @@
+{# dbt's own index configuration knows columns, unique and type. Here it has a `where` beside them: SQL,
+   rendered when the index is made, of which rows the index is. Queries find it by the same condition,
+   or by one from which that follows. #}
+{% macro postgres__get_create_index_sql(relation, index_dict) %}
+    {% set whole = dict(index_dict) %}
+    {% set condition = whole.pop('where', none) %}
+    {% set statement = dbt.postgres__get_create_index_sql(relation, whole) %}
+    {{ return(statement ~ ' where ' ~ render(condition) if condition else statement) }}
+{% endmacro %}
+
 {# Hook: make the indexes of a model that its standing table does not have yet. dbt makes them with the
    table, and a table that runs only add to is made once in years. #}
 {% macro missing_indexes() %}
@@ -10,7 +20,9 @@
     {% set standing = run_query(standing_indexes(this)).columns['described'].values() %}
     {% for index in config.get('indexes', []) %}
         {% set described = (index.type or 'btree') ~ ' ' ~ index.columns | join(', ') %}
-        {% if (('unique ' if index.unique else '') ~ described) not in standing %}
+        {% set described = ('unique ' if index.unique else '') ~ described %}
+        {# An index of all rows, as an earlier version made it, serves as one of some of them. #}
+        {% if described not in standing and not (index.where and described ~ ' of some' in standing) %}
             {% do run_query(get_create_index_sql(this, index)) %}
         {% endif %}
     {% endfor %}
@@ -21,7 +33,7 @@
     {{ return('') }}
 {% endmacro %}
 
-{# Each index of a table in words: [unique ]btree column, column. #}
+{# Each index of a table in words: [unique ]btree column, column[ of some]. #}
 {% macro standing_indexes(relation) %}
     select
         case when indexes.indisunique then 'unique ' else '' end
@@ -37,10 +49,10 @@
             from unnest(indexes.indkey::int2[]) with ordinality as keys (attribute, place)
             inner join pg_attribute as columns
                 on columns.attrelid = indexes.indrelid and columns.attnum = keys.attribute
-        ) as described
+        )
+        || case when indexes.indpred is not null then ' of some' else '' end as described
     from pg_index as indexes
     where
         indexes.indrelid = '{{ relation }}'::regclass
         and indexes.indisvalid
-        and indexes.indpred is null
 {% endmacro %}

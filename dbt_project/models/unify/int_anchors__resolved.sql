@@ -8,7 +8,7 @@
     indexes=[
         {'columns': ['anchor_id'], 'unique': true},
         {'columns': ['profile_id']},
-        {'columns': ['moved_in']},
+        {'columns': ['moved_in'], 'where': "moved_in > {{ run_window().run }}"},
     ],
 ) }}
 {%- set window = run_window() %}

@@ -8,8 +8,8 @@
     indexes=[
         {'columns': ['event_id'], 'unique': true},
         {'columns': ['anchor_id', 'occurred_at']},
-        {'columns': ['xid']},
-        {'columns': ['visited_in']},
+        {'columns': ['xid'], 'where': "xid >= {{ run_window().to_xid }}"},
+        {'columns': ['visited_in'], 'where': "visited_in > {{ run_window().run }}"},
     ],
 ) }}
 {%- set window = run_window() %}

@@ -10,10 +10,10 @@
     unique_key=['identifier_key', 'identifier_type', 'identifier_value'],
     indexes=[
         {'columns': ['identifier_key'], 'unique': true},
-        {'columns': ['judged_in']},
-        {'columns': ['changed_in']},
-        {'columns': ['is_blocked']},
-        {'columns': ['user_count']},
+        {'columns': ['judged_in'], 'where': "judged_in > {{ run_window().run }}"},
+        {'columns': ['changed_in'], 'where': "changed_in > {{ run_window().run }}"},
+        {'columns': ['identifier_type'], 'where': 'is_blocked'},
+        {'columns': ['user_count'], 'where': "user_count > 1"},
     ],
 ) }}
 {%- set window = run_window() %}

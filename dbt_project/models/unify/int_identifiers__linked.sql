@@ -6,7 +6,7 @@
     indexes=[
         {'columns': ['node_a', 'node_b', 'kind'], 'unique': true},
         {'columns': ['node_b']},
-        {'columns': ['landing']},
+        {'columns': ['landing'], 'where': "landing >= {{ landing_position(run_window().to_xid, 0) }}"},
     ],
 ) }}
 {#- Named in each branch: what is read more than once under a name, PostgreSQL copies first. #}

@@ -10,7 +10,7 @@
         {'columns': ['identifier_key'], 'unique': true},
         {'columns': ['root_key']},
         {'columns': ['profile_id']},
-        {'columns': ['moved_in']},
+        {'columns': ['moved_in'], 'where': "moved_in > {{ run_window().run }}"},
     ],
 ) }}
 {%- set window = run_window() %}

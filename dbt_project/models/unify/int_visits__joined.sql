@@ -12,7 +12,7 @@
     indexes=[
         {'columns': ['anchor_id', 'visit_message_id'], 'unique': true},
         {'columns': ['profile_id', 'started_at']},
-        {'columns': ['changed_in']},
+        {'columns': ['changed_in'], 'where': "changed_in > {{ run_window().run }}"},
     ],
 ) }}
 {%- set touched = ref('int_profiles__touched') %}
