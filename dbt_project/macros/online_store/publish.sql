@@ -7,6 +7,14 @@
 {% materialization published, adapter='postgres' %}
     {%- set target_relation = this.incorporate(type='table') -%}
     {%- set window = run_window() -%}
+    {%- set earlier = tables_of_earlier_runs() -%}
+    {%- if earlier -%}
+        {% do refuse_to_build(
+            model.name,
+            'the run that refresh_window began has not built ' ~ earlier | join(', ') ~ ' yet',
+            'Run `cdp refresh`'
+        ) %}
+    {%- endif %}
 
     {# The shape first, in a transaction of its own: changing a table locks readers out. #}
     {%- set columns = get_column_schema_from_query(get_empty_subquery_sql(sql)) -%}

@@ -1,6 +1,7 @@
 -- One row per run, day of receipt and source: what the run found to have arrived.
 {{ config(
     materialized='incremental',
+    meta={'reads': 'what is new'},
     incremental_strategy='append',
     on_schema_change='append_new_columns',
     pre_hook="{{ forget_unpublished_rows() }}",

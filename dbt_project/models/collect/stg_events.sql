@@ -1,6 +1,7 @@
 -- One row per accepted event: the first to land of each message_id.
 {{ config(
     materialized='incremental',
+    meta={'reads': 'what is new'},
     incremental_strategy='append',
     indexes=[
         {'columns': ['event_id'], 'unique': true},

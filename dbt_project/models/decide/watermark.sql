@@ -5,6 +5,7 @@
 -- depends_on: {{ ref('events') }}
 -- depends_on: {{ ref('sessions') }}
 -- depends_on: {{ ref('profile_changes') }}
+-- depends_on: {{ ref('large_profiles') }}
 -- depends_on: {{ ref('daily_intake') }}
 -- depends_on: {{ ref('audience_catalog') }}
 -- depends_on: {{ ref('audience_members') }}

@@ -1,6 +1,7 @@
 -- One row per anchor: the identifiers it consists of and when it was seen.
 {{ config(
     materialized='incremental',
+    meta={'reads': 'what is new'},
     incremental_strategy='delete+insert',
     unique_key='anchor_id',
     indexes=[

@@ -3,12 +3,12 @@
 -- visited_in is the run in which the event came to be part of that visit.
 {{ config(
     materialized='incremental',
+    meta={'reads': 'what is new'},
     incremental_strategy='delete+insert',
     unique_key='event_id',
     indexes=[
         {'columns': ['event_id'], 'unique': true},
         {'columns': ['anchor_id', 'occurred_at']},
-        {'columns': ['xid'], 'where': "xid >= {{ run_window().to_xid }}"},
         {'columns': ['visited_in'], 'where': "visited_in > {{ run_window().run }}"},
     ],
 ) }}

@@ -1,6 +1,7 @@
 -- One row per order or refund event: the order it speaks of and its amount, converted.
 {{ config(
     materialized='incremental',
+    meta={'reads': 'what is new'},
     incremental_strategy='delete+insert',
     unique_key='event_id',
     indexes=[{'columns': ['event_id'], 'unique': true}, {'columns': ['problem']}],

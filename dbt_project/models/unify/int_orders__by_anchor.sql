@@ -1,6 +1,7 @@
 -- One row per anchor and order: the copy that counts, which is the first with a usable amount.
 {{ config(
     materialized='incremental',
+    meta={'reads': 'what is new'},
     incremental_strategy='delete+insert',
     unique_key=['anchor_id', 'order_key'],
     indexes=[

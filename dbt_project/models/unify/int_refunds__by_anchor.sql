@@ -1,6 +1,7 @@
 -- One row per refund: the order it takes back, and how much of it; no amount means all of it.
 {{ config(
     materialized='incremental',
+    meta={'reads': 'what is new'},
     incremental_strategy='delete+insert',
     unique_key='message_id',
     indexes=[

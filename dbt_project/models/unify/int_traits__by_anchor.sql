@@ -1,6 +1,7 @@
 -- One row per anchor and trait: the value last written, by the time of the event.
 {{ config(
     materialized='incremental',
+    meta={'reads': 'what is new'},
     incremental_strategy='delete+insert',
     unique_key=['anchor_id', 'trait_id'],
     indexes=[{'columns': ['anchor_id', 'trait_id'], 'unique': true}],

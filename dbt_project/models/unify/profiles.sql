@@ -15,8 +15,14 @@
 {%- set touched = ref('int_profiles__touched') %}
 
 with touched as (
+    {%- if is_incremental() %}
     select profile_id
     from {{ touched }}
+    {%- else %}
+    select distinct profile_id
+    from {{ ref('int_anchors__resolved') }}
+    where profile_id is not null
+    {%- endif %}
 ),
 
 owners as (
