@@ -49,10 +49,15 @@
     {% if configured is not none %}
         {{ return(configured) }}
     {% endif %}
-    {% if model.resource_type != 'model' or model.fqn[1] not in ('collect', 'unify') %}
+    {% if not works_by_window(model) %}
         {{ return(flags.FULL_REFRESH) }}
     {% endif %}
     {{ return(flags.FULL_REFRESH or run_window().from_xid == 0) }}
+{% endmacro %}
+
+{# Whether a node is a model of the stages that look at what a run's window says. #}
+{% macro works_by_window(node) %}
+    {{ return(node.resource_type == 'model' and node.fqn[1] in ('collect', 'unify')) }}
 {% endmacro %}
 
 {# Incremental strategy: the model selects all rows of the keys that are in the table named by

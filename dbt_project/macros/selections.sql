@@ -25,8 +25,7 @@
     {% for node in graph.nodes.values()
             if node.resource_type == 'model' and node.unique_id in selected_resources %}
         {% for parent in node.depends_on.nodes if parent in graph.nodes and parent not in selected_resources %}
-            {% if graph.nodes[parent].resource_type == 'model'
-                    and graph.nodes[parent].fqn[1] in ('collect', 'unify') %}
+            {% if works_by_window(graph.nodes[parent]) %}
                 {% do refuse_to_build(
                     node.name,
                     'refresh_window was selected, and ' ~ graph.nodes[parent].name

@@ -19,8 +19,8 @@
 {% macro postgres__missing_indexes() %}
     {% set standing = run_query(standing_indexes(this)).columns['described'].values() %}
     {% for index in config.get('indexes', []) %}
-        {% set described = (index.type or 'btree') ~ ' ' ~ index.columns | join(', ') %}
-        {% set described = ('unique ' if index.unique else '') ~ described %}
+        {% set kind = ('unique ' if index.unique else '') ~ (index.type or 'btree') %}
+        {% set described = kind ~ ' ' ~ index.columns | join(', ') %}
         {# An index of all rows, as an earlier version made it, serves as one of some of them. #}
         {% if described not in standing and not (index.where and described ~ ' of some' in standing) %}
             {% do run_query(get_create_index_sql(this, index)) %}

@@ -14,7 +14,7 @@
         {'columns': ['judged_in'], 'where': "judged_in > {{ run_window().run }}"},
         {'columns': ['changed_in'], 'where': "changed_in > {{ run_window().run }}"},
         {'columns': ['identifier_type'], 'where': 'is_blocked'},
-        {'columns': ['user_count'], 'where': "user_count > 1"},
+        {'columns': ['user_count'], 'where': 'user_count > 1'},
     ],
 ) }}
 {%- set window = run_window() %}
