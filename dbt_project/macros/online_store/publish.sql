@@ -18,12 +18,15 @@
 
     {# The shape first, in a transaction of its own: changing a table locks readers out. #}
     {%- set columns = get_column_schema_from_query(get_empty_subquery_sql(sql)) -%}
-    {% do shape_online_table(target_relation, sql, columns, ['to_xid']) %}
+    {%- set standing = standing_online_tables() -%}
+    {% do shape_online_table(standing, target_relation, sql, columns, ['to_xid']) %}
     {%- set shaped = [] -%}
     {%- for table in online_tables(window) -%}
         {%- set table_columns = get_column_schema_from_query(get_empty_subquery_sql(table.rows)) -%}
         {%- set relation = online_relation(table.name) -%}
-        {%- do shape_online_table(relation, table.rows, table_columns, table.key, table.indexes) -%}
+        {%- do shape_online_table(
+            standing, relation, table.rows, table_columns, table.key, table.indexes
+        ) -%}
         {%- do shaped.append({
             'table': table,
             'columns': table_columns | map(attribute='name') | list,
@@ -90,31 +93,61 @@
 {% endmacro %}
 
 
+{# Of each table of the online store that stands, by its name, the `columns` and the `indexes` in words. #}
+{% macro standing_online_tables() %}
+    {% set described %}
+    select
+        tables.relname::text as name,
+        (
+            select string_agg(columns.attname::text, ';')
+            from pg_attribute as columns
+            where columns.attrelid = tables.oid and columns.attnum > 0 and not columns.attisdropped
+        ) as columns,
+        (
+            select string_agg(standing.described, ';')
+            from ({{ standing_indexes('tables.oid') }}) as standing
+        ) as indexes
+    from pg_class as tables
+    where tables.relnamespace = '{{ this.schema }}'::regnamespace and tables.relkind = 'r'
+    {% endset %}
+    {% set standing = {} %}
+    {% for table in run_query(described) %}
+        {% do standing.update({table.name: {
+            'columns': table.columns.split(';'),
+            'indexes': (table.indexes or '').split(';'),
+        }}) %}
+    {% endfor %}
+    {{ return(standing) }}
+{% endmacro %}
+
+
 {# Make a table of these columns, or add what it lacks. Nothing is locked where nothing changes. #}
-{% macro shape_online_table(relation, rows, columns, key=[], indexes=[]) %}
-    {% if not load_relation(relation) %}
+{% macro shape_online_table(standing, relation, rows, columns, key=[], indexes=[]) %}
+    {% set table = standing.get(relation.identifier, {'columns': [], 'indexes': []}) %}
+    {% if not table.columns %}
         {% do run_query('create table ' ~ relation ~ ' as select * from (' ~ rows ~ ') as shape where false') %}
         {% if key %}
             {% do run_query('create unique index ' ~ relation.identifier ~ '_key on ' ~ relation
                 ~ ' (' ~ key | join(', ') ~ ')') %}
         {% endif %}
-    {% else %}
-        {% set standing = adapter.get_columns_in_relation(relation) | map(attribute='name') | list %}
-        {% if columns | rejectattr('name', 'in', standing) | list %}
-            {# What dbt calls their types is the driver's name for them, which PostgreSQL need not know. #}
-            {% set scratch = create_scratch_table(
-                'shape_of_' ~ relation.identifier, 'select * from (' ~ rows ~ ') as shape where false'
-            ) %}
-            {% for column in run_query(described_columns(scratch)) if column.name not in standing %}
-                {% do run_query('alter table ' ~ relation ~ ' add column ' ~ column.name ~ ' ' ~ column.type) %}
-            {% endfor %}
-            {% do drop_scratch_table(scratch) %}
-            {% do run_query('comment on table ' ~ relation ~ ' is null') %}
-            {# Readers are locked out of one table at a time: of two, each side could wait for the other. #}
-            {% do commit_and_go_on() %}
-        {% endif %}
+    {% elif columns | rejectattr('name', 'in', table.columns) | list %}
+        {# What dbt calls their types is the driver's name for them, which PostgreSQL need not know. #}
+        {% set scratch = create_scratch_table(
+            'shape_of_' ~ relation.identifier, 'select * from (' ~ rows ~ ') as shape where false'
+        ) %}
+        {% for column in run_query(described_columns(scratch)) if column.name not in table.columns %}
+            {% do run_query('alter table ' ~ relation ~ ' add column ' ~ column.name ~ ' ' ~ column.type) %}
+        {% endfor %}
+        {% do drop_scratch_table(scratch) %}
+        {% do run_query('comment on table ' ~ relation ~ ' is null') %}
+        {# Readers are locked out of one table at a time: of two, each side could wait for the other. #}
+        {% do commit_and_go_on() %}
     {% endif %}
-    {% do make_online_indexes(relation, indexes) %}
+    {# Those that it does not have yet: all of a new one, or what an earlier version had not. #}
+    {% for index in indexes if ('btree ' ~ index) not in table.indexes %}
+        {% do run_query('create index ' ~ relation.identifier ~ '_' ~ index.split(',')[0]
+            ~ ' on ' ~ relation ~ ' (' ~ index ~ ')') %}
+    {% endfor %}
 {% endmacro %}
 
 
@@ -139,16 +172,6 @@
 
 {% macro mark_filled(relation) %}
     {% do run_query('comment on table ' ~ relation ~ " is 'filled'") %}
-{% endmacro %}
-
-
-{# Those that the table does not have yet: all of a new one, or what an earlier version had not. #}
-{% macro make_online_indexes(relation, indexes) %}
-    {% set standing = run_query(standing_indexes(relation)).columns['described'].values() %}
-    {% for index in indexes if ('btree ' ~ index) not in standing %}
-        {% do run_query('create index ' ~ relation.identifier ~ '_' ~ index.split(',')[0]
-            ~ ' on ' ~ relation ~ ' (' ~ index ~ ')') %}
-    {% endfor %}
 {% endmacro %}
 
 

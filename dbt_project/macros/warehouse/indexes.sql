@@ -17,7 +17,7 @@
 {% endmacro %}
 
 {% macro postgres__missing_indexes() %}
-    {% set standing = run_query(standing_indexes(this)).columns['described'].values() %}
+    {% set standing = run_query(standing_indexes("'" ~ this ~ "'::regclass")).columns['described'].values() %}
     {% for index in config.get('indexes', []) %}
         {% set kind = ('unique ' if index.unique else '') ~ (index.type or 'btree') %}
         {% set described = kind ~ ' ' ~ index.columns | join(', ') %}
@@ -33,8 +33,8 @@
     {{ return('') }}
 {% endmacro %}
 
-{# Each index of a table in words: [unique ]btree column, column[ of some]. #}
-{% macro standing_indexes(relation) %}
+{# Each index of the table with this oid, in words: [unique ]btree column, column[ of some]. #}
+{% macro standing_indexes(oid) %}
     select
         case when indexes.indisunique then 'unique ' else '' end
         || (
@@ -53,6 +53,6 @@
         || case when indexes.indpred is not null then ' of some' else '' end as described
     from pg_index as indexes
     where
-        indexes.indrelid = '{{ relation }}'::regclass
+        indexes.indrelid = {{ oid }}
         and indexes.indisvalid
 {% endmacro %}
