@@ -8,7 +8,7 @@ import dagster as dg
 from dagster import DagsterInstance, DagsterRun
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
-from cdp.settings import Settings
+from cdp.settings import Settings, environment_set
 
 # Runs with the same value of this tag never run at the same time.
 ONE_AT_A_TIME = "cdp/one_at_a_time"
@@ -25,6 +25,15 @@ storage:
     postgres_url:
       env: CDP_DAGSTER_DATABASE_URL
 """
+SQLITE_STORAGE = """
+# As Dagster keeps events by default, in the same files, with fewer seconds for each refresh.
+event_log_storage:
+  module: dagster_project.event_log
+  class: EventLog
+  config:
+    dagster_home:
+      env: DAGSTER_HOME
+"""
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -34,7 +43,7 @@ def dagster_home(settings: Settings) -> Path:
     configuration = home / "dagster.yaml"
     if not configuration.exists():
         scratch = home / f"dagster.yaml.{os.getpid()}"
-        storage = POSTGRES_STORAGE if settings.dagster_database_url else ""
+        storage = POSTGRES_STORAGE if settings.dagster_database_url else SQLITE_STORAGE
         scratch.write_text(TEMPLATE.read_text() + storage)
         scratch.replace(configuration)
     return home
@@ -42,7 +51,9 @@ def dagster_home(settings: Settings) -> Path:
 
 def open_instance(settings: Settings) -> DagsterInstance:
     """The persistent instance, the same that the web server and the daemon use."""
-    return DagsterInstance.from_config(str(dagster_home(settings)))
+    home = str(dagster_home(settings))
+    with environment_set({"DAGSTER_HOME": home}):
+        return DagsterInstance.from_config(home)
 
 
 def process_mark(pid: int | None = None) -> str:
