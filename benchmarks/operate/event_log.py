@@ -48,7 +48,7 @@ def seconds(settings: Settings) -> tuple[float, float, int]:
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 4
-    SqliteEventLogStorage.store_event = timing(  # type: ignore[method-assign]
+    SqliteEventLogStorage.store_event = timing(  # type: ignore[assignment,method-assign]
         SqliteEventLogStorage.store_event
     )
     with tempfile.TemporaryDirectory(prefix="cdp-events-", ignore_cleanup_errors=True) as folder:
