@@ -1,12 +1,13 @@
 """Dagster's event log in SQLite files, as Dagster keeps it, through connections that stay open."""
 
+import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from dagster import StringSource
+from dagster import EventLogEntry, StringSource
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
@@ -28,7 +29,8 @@ class EventLog(SqliteEventLogStorage):
     def __init__(self, dagster_home: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
         self._found_tables: set[str] = set()
-        super().__init__(str(Path(dagster_home) / "history" / "runs"), inst_data)
+        folder = Path(dagster_home).expanduser() / "history" / "runs"
+        super().__init__(str(folder), inst_data)
 
     @classmethod
     def config_type(cls) -> Any:
@@ -39,6 +41,14 @@ class EventLog(SqliteEventLogStorage):
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> Self:
         return cls(inst_data=inst_data, **config_value)
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """As Dagster's, and seen by who watches the run's file, as the pages of a running one do.
+
+        In WAL mode a commit changes another file; this one changed when it was closed.
+        """
+        super().store_event(event)
+        os.utime(self.path_for_shard(event.run_id))
 
     def has_table(self, table_name: str) -> bool:
         """Asked before each check and each materialisation; Dagster never drops a table."""
@@ -71,8 +81,15 @@ class EventLog(SqliteEventLogStorage):
         self._engines.move_to_end(shard)
         return self._engines[shard]
 
+    def wipe(self) -> None:
+        self._close()
+        super().wipe()
+
     def dispose(self) -> None:
         super().dispose()
+        self._close()
+
+    def _close(self) -> None:
         with self._db_lock:
             while self._engines:
                 self._engines.popitem()[1].dispose()

@@ -2,7 +2,7 @@
 
     python -m benchmarks.operate.event_log [refreshes with each, default 4]
 
-Refreshes of a warehouse with a handful of events, alternately, in a folder of their own. Prints the
+Refreshes of an empty warehouse, alternately, in a folder of their own. Prints the
 seconds of a refresh in process, without the start of Python, and of them those that wrote events.
 """
 
@@ -52,7 +52,7 @@ def main() -> None:
         SqliteEventLogStorage.store_event
     )
     with tempfile.TemporaryDirectory(prefix="cdp-events-", ignore_cleanup_errors=True) as folder:
-        settings = load_settings(home=Path(folder))
+        settings = load_settings(home=Path(folder), dagster_database_url=None)
         start_database(settings)
         configuration = dagster_home(settings) / "dagster.yaml"
         ours = configuration.read_text()

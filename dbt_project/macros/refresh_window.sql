@@ -10,37 +10,36 @@
     ...            see the model refresh_window
 
     A run that ended early is made good by the next one: both start from the same published run, and
-    doing a step twice changes nothing.
+    doing a step twice changes nothing. Read once while a model is rendered and once while it is built,
+    however often it asks: on BigQuery each reading is a job.
 #}
-{# A node asks several times while it is rendered and built, each of which BigQuery would bill as a job. #}
 {% macro run_window() %}
-    {% if 'run_window' not in model %}
-        {# Not ref(): dbt asks should_full_refresh() also for models that do not name refresh_window. #}
-        {% set window = adapter.get_relation(
-            target.database, generate_schema_name('collect', none), 'refresh_window'
-        ) if execute else none %}
-        {% if not window %}
-            {# Parsing, or compiling before anything was built. #}
-            {{ return({
-                'from_xid': 0, 'to_xid': 0, 'run': 0, 'published_xid': 0, 'published_run': 0,
-                'has_new_identity_rules': true, 'published_on': none, 'as_of_on': none,
-                'published_as_of': none, 'as_of': none,
-            }) }}
-        {% endif %}
-        {% set row = run_query('select * from ' ~ window).rows[0] %}
-        {% do model.update({'run_window': {
-            'from_xid': row['from_xid'],
-            'to_xid': row['to_xid'],
-            'run': row['run'],
-            'published_xid': row['published_xid'],
-            'published_run': row['published_run'],
-            'has_new_identity_rules': row['has_new_identity_rules'],
-            'published_on': row['published_on'],
-            'as_of_on': row['as_of_on'],
-            'published_as_of': row['published_as_of'],
-            'as_of': row['as_of'],
-        }}) %}
+    {% if 'run_window' in model %}{{ return(model.run_window) }}{% endif %}
+    {# Not ref(): dbt asks should_full_refresh() also for models that do not name refresh_window. #}
+    {% set table = adapter.get_relation(
+        target.database, generate_schema_name('collect', none), 'refresh_window'
+    ) if execute else none %}
+    {% if not table %}
+        {# Parsing, or compiling before anything was built. #}
+        {{ return({
+            'from_xid': 0, 'to_xid': 0, 'run': 0, 'published_xid': 0, 'published_run': 0,
+            'has_new_identity_rules': true, 'published_on': none, 'as_of_on': none,
+            'published_as_of': none, 'as_of': none,
+        }) }}
     {% endif %}
+    {% set row = run_query('select * from ' ~ table).rows[0] %}
+    {% do model.update({'run_window': {
+        'from_xid': row['from_xid'],
+        'to_xid': row['to_xid'],
+        'run': row['run'],
+        'published_xid': row['published_xid'],
+        'published_run': row['published_run'],
+        'has_new_identity_rules': row['has_new_identity_rules'],
+        'published_on': row['published_on'],
+        'as_of_on': row['as_of_on'],
+        'published_as_of': row['published_as_of'],
+        'as_of': row['as_of'],
+    }}) %}
     {{ return(model.run_window) }}
 {% endmacro %}
 

@@ -108,12 +108,12 @@
             from ({{ standing_indexes('tables.oid') }}) as standing
         ) as indexes
     from pg_class as tables
-    where tables.relnamespace = '{{ this.schema }}'::regnamespace and tables.relkind = 'r'
+    where tables.relnamespace = '{{ this.schema }}'::regnamespace and tables.relkind in ('r', 'p')
     {% endset %}
     {% set standing = {} %}
     {% for table in run_query(described) %}
         {% do standing.update({table.name: {
-            'columns': table.columns.split(';'),
+            'columns': (table.columns or '').split(';'),
             'indexes': (table.indexes or '').split(';'),
         }}) %}
     {% endfor %}

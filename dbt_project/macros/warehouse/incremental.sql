@@ -1,8 +1,8 @@
 {#
     dbt's materialization of this name for a run that adds to a table of PostgreSQL; where there is none yet,
-    or it is built afresh, dbt's own does the work. That one asks four times which columns the two tables
-    have, in a way that costs more than writing a few rows; here one look at the catalog sees whether they
-    are the same, and only otherwise dbt is asked what to do. It widens no column: none has a length.
+    or it is built afresh, dbt's own does the work. That one asks up to four times which columns the two
+    tables have, in a way that costs more than writing a few rows; here one look at the catalog sees whether
+    they are the same, and only otherwise dbt is asked what to do. It widens no column: none has a length.
 #}
 {% materialization incremental, adapter='postgres' %}
     {%- set standing = load_cached_relation(this) -%}
@@ -32,7 +32,7 @@
             'temp_relation': selected,
             'unique_key': config.get('unique_key'),
             'dest_columns': columns,
-            'incremental_predicates': config.get('incremental_predicates'),
+            'incremental_predicates': config.get('predicates') or config.get('incremental_predicates'),
         }) }}
     {%- endcall %}
 
