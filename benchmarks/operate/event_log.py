@@ -2,8 +2,8 @@
 
     python -m benchmarks.operate.event_log [refreshes with each, default 4]
 
-Refreshes of an empty warehouse, alternately, in a folder of their own. Prints the
-seconds of a refresh in process, without the start of Python, and of them those that wrote events.
+Refreshes of an empty warehouse, alternately, in a folder of their own. Prints the seconds of a
+refresh in process, without the start of Python, and of them those that wrote events.
 """
 
 import statistics
@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from cdp.database import start_database
 from cdp.postgres import EmbeddedPostgres
 from cdp.settings import Settings, load_settings
-from dagster_project.instance import dagster_home
+from dagster_project.instance import SQLITE_STORAGE, dagster_home
 from dagster_project.run import refresh
 
 written: list[float] = []
@@ -48,15 +49,16 @@ def seconds(settings: Settings) -> tuple[float, float, int]:
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 4
-    SqliteEventLogStorage.store_event = timing(  # type: ignore[assignment,method-assign]
-        SqliteEventLogStorage.store_event
+    timed = patch.object(
+        SqliteEventLogStorage, "store_event", timing(SqliteEventLogStorage.store_event)
     )
-    with tempfile.TemporaryDirectory(prefix="cdp-events-", ignore_cleanup_errors=True) as folder:
+    temporary = tempfile.TemporaryDirectory(prefix="cdp-events-", ignore_cleanup_errors=True)
+    with timed, temporary as folder:
         settings = load_settings(home=Path(folder), dagster_database_url=None)
         start_database(settings)
         configuration = dagster_home(settings) / "dagster.yaml"
         ours = configuration.read_text()
-        variants = {"Dagster": ours.partition("event_log_storage:")[0], "EventLog": ours}
+        variants = {"Dagster": ours.removesuffix(SQLITE_STORAGE), "EventLog": ours}
         measured: dict[str, list[tuple[float, float, int]]] = {name: [] for name in variants}
         try:
             seconds(settings)  # the first builds everything

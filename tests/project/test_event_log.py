@@ -12,7 +12,7 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from cdp.settings import Settings, load_settings
 from dagster_project.event_log import KEPT_FILES, EventLog
-from dagster_project.instance import dagster_home, open_instance
+from dagster_project.instance import SQLITE_STORAGE, dagster_home, open_instance
 
 
 @dg.asset
@@ -60,7 +60,7 @@ def test_either_class_goes_on_with_what_the_other_wrote(tmp_path: Path) -> None:
         assert isinstance(instance.event_log_storage, EventLog)
         first = run_once(instance)
 
-    configuration.write_text(chosen.partition("event_log_storage:")[0])
+    configuration.write_text(chosen.removesuffix(SQLITE_STORAGE))
     with open_instance(settings) as instance:
         assert type(instance.event_log_storage) is SqliteEventLogStorage
         assert materialised_by(instance) == first

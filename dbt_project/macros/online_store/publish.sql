@@ -151,16 +151,6 @@
 {% endmacro %}
 
 
-{% macro described_columns(relation) %}
-    select
-        attname::text as name,
-        format_type(atttypid, atttypmod) as type
-    from pg_attribute
-    where attrelid = '{{ relation }}'::regclass and attnum > 0 and not attisdropped
-    order by attnum
-{% endmacro %}
-
-
 {# The tables that a publication has filled as they are shaped now. A comment on each says so, written
    in the transaction that fills it: a run may be killed between the two. #}
 {% macro filled_tables() %}

@@ -48,14 +48,14 @@
 {% macro columns_of_both(relation, other_relation) %}
     {% set columns %}
     select
-        attname::text as name,
-        format_type(atttypid, atttypmod) as type,
+        name,
+        type,
         count(*) as table_count
-    from pg_attribute
-    where
-        attrelid in ('{{ relation }}'::regclass, '{{ other_relation }}'::regclass)
-        and attnum > 0
-        and not attisdropped
+    from (
+        select * from ({{ described_columns(relation) }}) as of_one
+        union all
+        select * from ({{ described_columns(other_relation) }}) as of_the_other
+    ) as columns
     group by name, type
     {% endset %}
     {% set both = [] %}
@@ -64,6 +64,16 @@
         {% do both.append(api.Column.create(column.name, column.type)) %}
     {% endfor %}
     {{ return(both) }}
+{% endmacro %}
+
+{# A table of PostgreSQL, a temporary one too: its columns and their types, in their order. #}
+{% macro described_columns(relation) %}
+    select
+        attname::text as name,
+        format_type(atttypid, atttypmod) as type
+    from pg_attribute
+    where attrelid = '{{ relation }}'::regclass and attnum > 0 and not attisdropped
+    order by attnum
 {% endmacro %}
 
 {# BigQuery's adapter knows no incremental strategies but its own three. Here it learns the project's:
