@@ -501,6 +501,16 @@ async def test_what_a_run_that_was_never_published_found_is_published_by_the_nex
         assert (await decide(client, user_id="dan"))["profile"]["total_spend"] == 70
 
 
+def test_who_comes_back_is_written_where_they_stand(database: str) -> None:
+    """No index names what changes then, so PostgreSQL writes to none, and none of them grows."""
+    landed(database, order("ben", 10, 0))
+    assert refresh(database)
+    with psycopg.connect(database, autocommit=True) as owner:
+        written = "select relid::regclass::text from pg_stat_user_tables where n_tup_hot_upd > 0"
+        wanted = {"decide.anchors", "decide.profiles", "unify.int_anchors__seen"}
+        until(lambda: wanted <= {name for (name,) in owner.execute(written.encode())})
+
+
 async def test_a_restored_store_counts_what_lands_before_the_first_refresh(database: str) -> None:
     """In another cluster transaction ids begin again, far below those that the store names."""
     landed(database, order("ben", 100, 1))

@@ -49,34 +49,40 @@
     {% set order_key = random_number() %}
     {% set by_random_order = bitwise_xor('neighbours.neighbour', order_key) %}
     {% set itself_by_random_order = bitwise_xor('neighbours.node', order_key) %}
-    {% set representatives = create_scratch_table(model.name ~ '__representatives_' ~ round,
-        'select neighbours.node, '
-        ~ bitwise_xor('least(min(' ~ by_random_order ~ '), ' ~ itself_by_random_order ~ ')', order_key)
-        ~ ' as component from (select node_a as node, node_b as neighbour from ' ~ pairs
-        ~ ' union all select node_b, node_a from ' ~ pairs ~ ') as neighbours group by neighbours.node'
-    ) %}
-    {% set fewer_pairs = create_scratch_table(model.name ~ '__pairs_' ~ round,
-        'select distinct least(side_a.component, side_b.component) as node_a, '
-        ~ 'greatest(side_a.component, side_b.component) as node_b from ' ~ pairs ~ ' as pairs '
-        ~ 'inner join ' ~ representatives ~ ' as side_a on pairs.node_a = side_a.node '
-        ~ 'inner join ' ~ representatives ~ ' as side_b on pairs.node_b = side_b.node '
-        ~ 'where side_a.component <> side_b.component'
-    ) %}
-    {% do drop_scratch_table(pairs) %}
-    {% if run_query('select count(*) from ' ~ fewer_pairs).rows[0][0] == 0 %}
+    {% set representatives = scratch_table(model.name ~ '__representatives_' ~ round) %}
+    {% set fewer_pairs = scratch_table(model.name ~ '__pairs_' ~ round) %}
+    {% set pairs_left = run_in_turn(
+        making_scratch_table(representatives,
+            'select neighbours.node, '
+            ~ bitwise_xor('least(min(' ~ by_random_order ~ '), ' ~ itself_by_random_order ~ ')', order_key)
+            ~ ' as component from (select node_a as node, node_b as neighbour from ' ~ pairs
+            ~ ' union all select node_b, node_a from ' ~ pairs ~ ') as neighbours group by neighbours.node'
+        )
+        + making_scratch_table(fewer_pairs,
+            'select distinct least(side_a.component, side_b.component) as node_a, '
+            ~ 'greatest(side_a.component, side_b.component) as node_b from ' ~ pairs ~ ' as pairs '
+            ~ 'inner join ' ~ representatives ~ ' as side_a on pairs.node_a = side_a.node '
+            ~ 'inner join ' ~ representatives ~ ' as side_b on pairs.node_b = side_b.node '
+            ~ 'where side_a.component <> side_b.component'
+        )
+        + ['drop table ' ~ pairs, 'select count(*) from ' ~ fewer_pairs]
+    ).rows[0][0] %}
+    {% if pairs_left == 0 %}
         {% do drop_scratch_table(fewer_pairs) %}
         {{ return(representatives) }}
     {% endif %}
 
     {% set components = contracted(fewer_pairs, round + 1) %}
-    {% set composed = create_scratch_table(model.name ~ '__components_' ~ round,
-        'select representatives.node, '
-        ~ 'coalesce(components.component, representatives.component) as component '
-        ~ 'from ' ~ representatives ~ ' as representatives '
-        ~ 'left join ' ~ components ~ ' as components on representatives.component = components.node'
+    {% set composed = scratch_table(model.name ~ '__components_' ~ round) %}
+    {% do run_in_turn(
+        making_scratch_table(composed,
+            'select representatives.node, '
+            ~ 'coalesce(components.component, representatives.component) as component '
+            ~ 'from ' ~ representatives ~ ' as representatives '
+            ~ 'left join ' ~ components ~ ' as components on representatives.component = components.node'
+        )
+        + ['drop table ' ~ representatives, 'drop table ' ~ components]
     ) %}
-    {% do drop_scratch_table(representatives) %}
-    {% do drop_scratch_table(components) %}
     {{ return(composed) }}
 {% endmacro %}
 

@@ -1,8 +1,9 @@
 -- One row per anchor: the identifiers it consists of and when it was seen.
+-- No index names what a later run changes, so rows are changed where they stand.
 {{ config(
     materialized='incremental',
     meta={'reads': 'what is new'},
-    incremental_strategy='delete+insert',
+    incremental_strategy='merge',
     unique_key='anchor_id',
     indexes=[
         {'columns': ['anchor_id'], 'unique': true},

@@ -1,5 +1,5 @@
 -- One row per distinct set of identifiers that events new to this run carried together.
-{{ config(post_hook="{{ scan_in_one_process() }}") }}
+{{ config(meta={'statistics_target': 10}, post_hook="{{ scan_in_one_process() }}") }}
 {%- set window = run_window() %}
 {#- A full run groups events of users and of others apart: PostgreSQL does both at the same time. #}
 {%- set parts = [

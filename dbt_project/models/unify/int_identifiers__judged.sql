@@ -6,7 +6,7 @@
 -- the second finds the place taken and stops the run, and never takes over the first one's links.
 {{ config(
     materialized='incremental',
-    meta={'reads': 'what is new'},
+    meta={'reads': 'what is new', 'statistics_target': 10},
     incremental_strategy='delete+insert',
     unique_key=['identifier_key', 'identifier_type', 'identifier_value'],
     indexes=[

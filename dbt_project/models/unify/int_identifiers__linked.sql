@@ -2,7 +2,7 @@
 -- All pairs of an event are kept, so that taking one identifier out loses no other link.
 {{ config(
     materialized='incremental',
-    meta={'reads': 'what is new'},
+    meta={'reads': 'what is new', 'statistics_target': 10},
     incremental_strategy='append',
     indexes=[
         {'columns': ['node_a', 'node_b', 'kind'], 'unique': true},

@@ -4,6 +4,7 @@
 -- had last been when there was none: one that was blocked meanwhile still leads its old profile on.
 {{ config(
     materialized='incremental',
+    meta={'statistics_target': 10},
     incremental_strategy='delete+insert',
     unique_key='identifier_key',
     indexes=[
