@@ -80,7 +80,9 @@ class FullResolution:
 
     models: float = 0
     queries: float = 0
-    """Of that, the statements that compute; the rest is indexes, statistics, commits and dbt."""
+    """Of that, the calls that compute, which take along the statistics of scratch tables; the rest
+    is indexes, statistics of models, commits and dbt.
+    """
     rounds: int = 0
 
     def __post_init__(self) -> None:

@@ -168,8 +168,8 @@
 
 
 {# Bring a table from what it says to what it should say, writing what differs. A later run changes rows
-   where they stand: nearly always no index names what changed, and PostgreSQL then writes to none. All
-   of a table is deleted and inserted where it differs, which asks once less for all rows. #}
+   where they stand: most often no index names what changed, and PostgreSQL then writes to none. A full
+   one deletes and inserts instead, since an update would be a third look at every row. #}
 {% macro write_online_delta(table, columns, is_full) %}
     {% set relation = online_relation(table.name) %}
     {% set selected = 'select selected.* from (' ~ table.rows ~ ') as selected' %}
@@ -213,7 +213,7 @@
             ~ (same_key + (same_row if is_full else [])) | join(' and ') ~ ')'
         ) %}
     {% endif %}
-    {% if not only_adds and not is_full %}
+    {% if scratch and assignments %}
         {% do run_query(
             'update ' ~ relation ~ ' as standing set ' ~ assignments | join(', ') ~ ' from (' ~ selected
             ~ ') as selected where ' ~ same_key | join(' and ') ~ ' and not (' ~ same_row | join(' and ') ~ ')'
