@@ -58,7 +58,8 @@ async def test_an_erasure_is_recorded_and_its_state_can_be_read(
     assert (asked["mode"], asked["is_whole_profile"]) == ("delete", False)
     state = (await client.get(f"/erasures/{request_id}")).json()
     assert (state["status"], state["certificate"]) == ("requested", None)
-    assert "ada@" not in str(state), "who may ask need not read whom others named"
+    said = str(state | {"request_id": None})  # a random id may hold any three of its digits
+    assert "ada" not in said, "who may ask need not read whom others named"
     assert (await client.get(f"/erasures/{uuid.uuid4()}")).status_code == 404
 
 
