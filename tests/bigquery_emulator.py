@@ -3,10 +3,8 @@
 It needs CPython 3.13 and libraries that the project must not depend on.
 """
 
-import os
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from google.cloud import bigquery
 from cdp.bigquery.connection import connect
 from cdp.settings import Settings, load_settings
 from tests.own_environment import python_with
+from tests.scratch import scratch_folder
 
 SERVER = Path(__file__).with_name("bigquery_emulator_server.py")
 REQUIREMENTS = (
@@ -30,7 +29,6 @@ REQUIREMENTS = (
 )
 # The emulator asks for a DuckDB that these extensions are not made for.
 OVERRIDES = ("duckdb==1.5.5",)
-IN_MEMORY = "/dev/shm"  # noqa: S108
 START_SECONDS = 120
 
 
@@ -58,9 +56,8 @@ class Emulator:
 def running_emulator() -> Iterator[Emulator]:
     """An emulator, its data thrown away at the end; skips the test where it cannot be set up."""
     python = python_with("bigquery-emulator", REQUIREMENTS, version="3.13", overrides=OVERRIDES)
-    # It syncs every statement to disk, which nobody needs here: in memory where that is a folder.
-    folder_in_memory = IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="cdp-bigquery-", dir=folder_in_memory) as folder:
+    # It syncs every statement to disk, which nobody needs here.
+    with scratch_folder("bigquery") as folder:
         yield from _serve(python, Path(folder))
 
 

@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from cdp.database import migrate
 from cdp.postgres import EmbeddedPostgres
+from tests.scratch import scratch_folder
 
 # The server of the tests may lose its data: it is thrown away. The product's never runs like this.
 FAST = (
@@ -20,6 +22,7 @@ FAST = (
     ("synchronous_commit", "off"),
     ("full_page_writes", "off"),
     ("shared_buffers", "64MB"),
+    ("max_wal_size", "256MB"),
     # As PostgreSQL has it by default, so that what locks too much is noticed.
     ("max_locks_per_transaction", "64"),
 )
@@ -58,18 +61,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def cluster() -> Iterator[EmbeddedPostgres]:
     """A running PostgreSQL with a migrated template database, for this test process only."""
-    folder = tmp_path_factory.mktemp("pg")
-    server = EmbeddedPostgres(folder, settings=FAST)
-    server.start()
-    try:
-        with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"create database {TEMPLATE}")
-        migrate(server.url(TEMPLATE))
-        yield server
-    finally:
-        server.stop()
+    with scratch_folder("postgres") as folder:
+        server = EmbeddedPostgres(Path(folder), settings=FAST)
+        server.start()
+        try:
+            with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+                connection.execute(f"create database {TEMPLATE}")
+            migrate(server.url(TEMPLATE))
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture

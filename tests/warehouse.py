@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -24,6 +23,7 @@ from psycopg.types.json import Jsonb
 from cdp.database import dbt_environment
 from cdp.pauses import seldom_collected
 from cdp.settings import PROJECT_DIR, environment_set
+from tests.scratch import scratch_folder
 
 DBT_PROJECT = PROJECT_DIR / "dbt_project"
 Event = Mapping[str, Any]
@@ -161,9 +161,9 @@ def try_build(
 
 
 @cache
-def _target_folder() -> Path:
+def _target_folder() -> tempfile.TemporaryDirectory[str]:
     """Where this test process lets dbt write: parallel processes must not share one."""
-    return Path(tempfile.mkdtemp(prefix="cdp-dbt-"))
+    return scratch_folder("dbt")
 
 
 @cache
@@ -189,7 +189,7 @@ def _invoke(arguments: list[str], manifest: Manifest | None) -> dbtRunnerResult:
     folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
     # Without a log file: dbt would leave it open at exit. Without artifacts: nobody reads them, and
     # writing out the manifest takes longer than most models.
-    written = ["--target-path", str(_target_folder()), "--no-write-json"]
+    written = ["--target-path", _target_folder().name, "--no-write-json"]
     silent = ["--log-level", "none", "--log-level-file", "none"]
     runner = dbtRunner(manifest=manifest)
     # In a thread: dbt looks through the whole stack a few dozen times, and pytest's is deep.

@@ -10,11 +10,12 @@
     ...            see the model refresh_window
 
     A run that ended early is made good by the next one: both start from the same published run, and
-    doing a step twice changes nothing. Read once while a model is rendered and once while it is built,
-    however often it asks: on BigQuery each reading is a job.
+    doing a step twice changes nothing. Asked once in a dbt run, by the first of its models that is made
+    after refresh_window is.
 #}
 {% macro run_window() %}
-    {% if 'run_window' in model %}{{ return(model.run_window) }}{% endif %}
+    {% set answers = answers_of_this_run() %}
+    {% if 'run_window' in answers %}{{ return(answers.run_window) }}{% endif %}
     {# Not ref(): dbt asks should_full_refresh() also for models that do not name refresh_window. #}
     {% set table = adapter.get_relation(
         target.database, generate_schema_name('collect', none), 'refresh_window'
@@ -27,20 +28,18 @@
             'published_as_of': none, 'as_of': none,
         }) }}
     {% endif %}
-    {% set row = run_query('select * from ' ~ table).rows[0] %}
-    {% do model.update({'run_window': {
-        'from_xid': row['from_xid'],
-        'to_xid': row['to_xid'],
-        'run': row['run'],
-        'published_xid': row['published_xid'],
-        'published_run': row['published_run'],
-        'has_new_identity_rules': row['has_new_identity_rules'],
-        'published_on': row['published_on'],
-        'as_of_on': row['as_of_on'],
-        'published_as_of': row['published_as_of'],
-        'as_of': row['as_of'],
-    }}) %}
-    {{ return(model.run_window) }}
+    {% set window = run_query('select * from ' ~ table).rows[0].dict() %}
+    {# A node that is not made of refresh_window may see what the run before this one left in it. #}
+    {% if 'refresh_window' in model.refs | map(attribute='name') %}
+        {% do answers.update({'run_window': window}) %}
+    {% endif %}
+    {{ return(window) }}
+{% endmacro %}
+
+{# What nodes of this dbt run asked the warehouse and others need not ask again, by name: a question costs
+   dbt several milliseconds, and on BigQuery it is a job. All nodes share `graph`. #}
+{% macro answers_of_this_run() %}
+    {{ return(graph.setdefault('answers of run ' ~ invocation_id, {})) }}
 {% endmacro %}
 
 {# dbt asks this wherever it decides between building afresh and adding. Beside its own flag, collect

@@ -5,7 +5,6 @@ import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,6 +19,7 @@ from cdp.bigquery.raw_load import load_raw
 from cdp.bigquery.raw_tables import create_datasets
 from cdp.pauses import seldom_collected
 from cdp.settings import Settings, environment_set
+from tests.scratch import scratch_folder
 from tests.warehouse import DBT_PROJECT, BuildError, build
 
 
@@ -37,8 +37,8 @@ class BothEngines:
         return client
 
     @cached_property
-    def target_folder(self) -> Path:
-        return Path(tempfile.mkdtemp(prefix="cdp-dbt-bigquery-"))
+    def target_folder(self) -> tempfile.TemporaryDirectory[str]:
+        return scratch_folder("dbt-bigquery")
 
     def refresh(self, as_of: datetime, *, full_refresh: bool = False, command: str = "run") -> None:
         """Load, and build everything on BigQuery. Raises BuildError unless all of it succeeded."""
@@ -55,7 +55,7 @@ class BothEngines:
         if command == "build":
             arguments += ["--exclude-resource-type", "unit_test"]
         folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
-        written = ["--target-path", str(self.target_folder)]
+        written = ["--target-path", self.target_folder.name]
         silent = ["--log-level", "none", "--log-level-file", "none"]
         with environment_set(dbt_variables(self.settings)), seldom_collected():
             result = dbtRunner().invoke([*arguments, *folders, *written, *silent])

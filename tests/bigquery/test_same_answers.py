@@ -5,6 +5,7 @@ import random
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -45,7 +46,7 @@ class Taken:
         }
         # What was selected, and what was done with it.
         for folder in ("compiled", "run"):
-            below = self.engines.target_folder / folder / "cdp"
+            below = Path(self.engines.target_folder.name) / folder / "cdp"
             self.statements |= {
                 f"{run}/{folder}/{path.relative_to(below)}": path.read_text()
                 for path in below.rglob("*.sql")

@@ -17,7 +17,7 @@
 {% endmacro %}
 
 {% macro postgres__missing_indexes() %}
-    {% set standing = run_query(standing_indexes("'" ~ this ~ "'::regclass")).columns['described'].values() %}
+    {% set standing = indexes_before_this_run().get(this.schema ~ '.' ~ this.identifier, []) %}
     {% for index in config.get('indexes', []) %}
         {% set kind = ('unique ' if index.unique else '') ~ (index.type or 'btree') %}
         {% set described = kind ~ ' ' ~ index.columns | join(', ') %}
@@ -31,6 +31,29 @@
 
 {% macro bigquery__missing_indexes() %}
     {{ return('') }}
+{% endmacro %}
+
+{# The indexes of the tables that models had left when a first of them was built, in words, by schema.table. #}
+{% macro indexes_before_this_run() %}
+    {% set answers = answers_of_this_run() %}
+    {% if 'standing_indexes' not in answers %}
+        {% set schemas = graph.nodes.values() | map(attribute='schema') | unique | join("', '") %}
+        {% set described %}
+        select
+            schemas.nspname || '.' || tables.relname as name,
+            standing.described
+        from pg_namespace as schemas
+        inner join pg_class as tables on schemas.oid = tables.relnamespace
+        cross join lateral ({{ standing_indexes('tables.oid') }}) as standing
+        where schemas.nspname in ('{{ schemas }}')
+        {% endset %}
+        {% set by_table = {} %}
+        {% for index in run_query(described) %}
+            {% do by_table.setdefault(index.name, []).append(index.described) %}
+        {% endfor %}
+        {% do answers.update({'standing_indexes': by_table}) %}
+    {% endif %}
+    {{ return(answers.standing_indexes) }}
 {% endmacro %}
 
 {# Each index of the table with this oid, in words: [unique ]btree column, column[ of some]. #}

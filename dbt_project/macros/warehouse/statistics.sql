@@ -10,24 +10,29 @@
 {% endmacro %}
 
 {% macro postgres__refresh_statistics() %}
-    {% if is_incremental() and not changed_much() %}{{ return('') }}{% endif %}
     {% set target = config.get('meta', {}).get('statistics_target') %}
-    {{ return(
-        ('set local default_statistics_target = ' ~ target ~ ';\n' if target else '') ~ 'analyze ' ~ this
-    ) }}
+    {% set analyze = ('set local default_statistics_target = ' ~ target ~ ';\n' if target else '')
+        ~ 'analyze ' ~ this %}
+    {{ return(if_changed_much(analyze) if is_incremental() else analyze) }}
 {% endmacro %}
 
 {% macro bigquery__refresh_statistics() %}
     {{ return('') }}
 {% endmacro %}
 
-{# Whether this transaction changed more than autovacuum's 50 rows and a tenth of the model's table. #}
-{% macro changed_much() %}
-    {% set changes %}
-    select changed.n_tup_ins + changed.n_tup_upd + changed.n_tup_del > 50 + 0.1 * tables.reltuples
-    from pg_stat_xact_all_tables as changed
-    inner join pg_class as tables on changed.relid = tables.oid
-    where tables.oid = '{{ this }}'::regclass
-    {% endset %}
-    {{ return(run_query(changes).rows[0][0]) }}
+{# Statements for when this transaction changed more than autovacuum's 50 rows and a tenth of the model's
+   table. One block that asks and acts: what dbt fetches costs it more than the question. #}
+{% macro if_changed_much(statements) %}
+    do $block$
+    begin
+        if (
+            select changed.n_tup_ins + changed.n_tup_upd + changed.n_tup_del > 50 + 0.1 * tables.reltuples
+            from pg_stat_xact_all_tables as changed
+            inner join pg_class as tables on changed.relid = tables.oid
+            where tables.oid = '{{ this }}'::regclass
+        ) then
+            {{ statements | indent(12) }};
+        end if;
+    end
+    $block$
 {% endmacro %}
