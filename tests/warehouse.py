@@ -7,7 +7,7 @@ build(database, as_of="2026-03-01T12:00:00Z")
 import json
 import tempfile
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -17,6 +17,7 @@ import psycopg
 from dbt.artifacts.schemas.results import RunStatus
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
+from dbt_common.events.base_types import EventMsg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
 
@@ -107,11 +108,13 @@ def build(
     variables: Mapping[str, Any] | None = None,
     full_refresh: bool = False,
     command: str = "build",
+    watch: Callable[[EventMsg], None] | None = None,
 ) -> dict[str, str]:
     """Run dbt against `database` and return the status of each node by its name.
 
-    `select` and `exclude` are dbt selections. Raises BuildError unless everything succeeded; a test
-    with severity warn that found something does not count as a failure.
+    `select` and `exclude` are dbt selections; `watch` is told each of dbt's events. Raises
+    BuildError unless everything succeeded; a test with severity warn that found something does not
+    count as a failure.
     """
     result = try_build(
         database,
@@ -121,6 +124,7 @@ def build(
         variables=variables,
         full_refresh=full_refresh,
         command=command,
+        watch=watch,
     )
     problems = [
         f"{each.node.name}: {each.status}: {each.message}"
@@ -141,6 +145,7 @@ def try_build(
     variables: Mapping[str, Any] | None = None,
     full_refresh: bool = False,
     command: str = "build",
+    watch: Callable[[EventMsg], None] | None = None,
 ) -> Any:
     """Like build, but hands back dbt's own result whatever happened."""
     chosen = dict(variables or {})
@@ -157,7 +162,7 @@ def try_build(
         # A copy, because dbt notes in the manifest what it has compiled.
         manifest: Manifest = parsed_manifest().deepcopy()  # type: ignore[no-untyped-call]
         _point_at(manifest, str(conninfo_to_dict(database)["dbname"]))
-        return _invoke(arguments, manifest)
+        return _invoke(arguments, manifest, watch)
 
 
 @cache
@@ -185,13 +190,17 @@ def _point_at(manifest: Manifest, database: str) -> None:
         node.database = database
 
 
-def _invoke(arguments: list[str], manifest: Manifest | None) -> dbtRunnerResult:
+def _invoke(
+    arguments: list[str],
+    manifest: Manifest | None,
+    watch: Callable[[EventMsg], None] | None = None,
+) -> dbtRunnerResult:
     folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
     # Without a log file: dbt would leave it open at exit. Without artifacts: nobody reads them, and
     # writing out the manifest takes longer than most models.
     written = ["--target-path", _target_folder().name, "--no-write-json"]
     silent = ["--log-level", "none", "--log-level-file", "none"]
-    runner = dbtRunner(manifest=manifest)
+    runner = dbtRunner(manifest=manifest, callbacks=[watch] if watch else [])
     # In a thread: dbt looks through the whole stack a few dozen times, and pytest's is deep.
     with ThreadPoolExecutor(1, "dbt") as thread, seldom_collected():
         return thread.submit(runner.invoke, [*arguments, *folders, *written, *silent]).result()

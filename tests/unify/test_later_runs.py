@@ -2,6 +2,7 @@
 
 import psycopg
 import pytest
+from dbt_common.events.base_types import EventMsg
 
 from tests.unify.conftest import UNIFY, Warehouse
 from tests.unify.test_incremental import assert_equal, snapshot
@@ -60,6 +61,28 @@ def test_dbt_is_not_asked_about_columns_where_they_are_the_same(
     macro = parsed_manifest().macros["macro.dbt.process_schema_changes"]
     monkeypatch.setattr(macro, "macro_sql", ASKED)
     build(standing, select=UNIFY, command="run", as_of=AS_OF)
+
+
+def test_what_all_models_want_to_know_is_asked_once(standing: str) -> None:
+    """Asking for each is right as well, and most of the time of a run that finds little."""
+    sent: list[tuple[str, str]] = []
+
+    def watch(event: EventMsg) -> None:
+        if event.info.name == "SQLQuery":
+            sent.append((event.data.node_info.node_name, event.data.sql))
+
+    build(standing, select=UNIFY, command="run", as_of=AS_OF, watch=watch)
+    assert len({model for model, _ in sent}) > 20
+    window = [
+        model
+        for model, sql in sent
+        if model != "refresh_window" and sql.endswith('"collect"."refresh_window"')
+    ]
+    indexes = [model for model, sql in sent if model != "watermark" and "pg_index" in sql]
+    # As many models as dbt builds at a time may want to know it before the first has been told.
+    assert 1 <= len(window) <= 4
+    assert 1 <= len(indexes) <= 4
+    assert [sql for _, sql in sent if "__dbt_backup" in sql] == []
 
 
 def test_a_table_that_may_grow_gains_the_column(standing: str) -> None:
