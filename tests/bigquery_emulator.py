@@ -57,8 +57,7 @@ def running_emulator() -> Iterator[Emulator]:
     """An emulator, its data thrown away at the end; skips the test where it cannot be set up."""
     python = python_with("bigquery-emulator", REQUIREMENTS, version="3.13", overrides=OVERRIDES)
     # It syncs every statement to disk, which nobody needs here.
-    with scratch_folder("bigquery") as folder:
-        yield from _serve(python, Path(folder))
+    yield from _serve(python, scratch_folder("bigquery"))
 
 
 def _serve(python: Path, folder: Path) -> Iterator[Emulator]:

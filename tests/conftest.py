@@ -6,7 +6,6 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -63,16 +62,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[EmbeddedPostgres]:
     """A running PostgreSQL with a migrated template database, for this test process only."""
-    with scratch_folder("postgres") as folder:
-        server = EmbeddedPostgres(Path(folder), settings=FAST)
-        server.start()
-        try:
-            with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-                connection.execute(f"create database {TEMPLATE}")
-            migrate(server.url(TEMPLATE))
-            yield server
-        finally:
-            server.stop()
+    server = EmbeddedPostgres(scratch_folder("postgres"), settings=FAST)
+    server.start()
+    try:
+        with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"create database {TEMPLATE}")
+        migrate(server.url(TEMPLATE))
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ build(database, as_of="2026-03-01T12:00:00Z")
 """
 
 import json
-import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -166,7 +166,7 @@ def try_build(
 
 
 @cache
-def _target_folder() -> tempfile.TemporaryDirectory[str]:
+def _target_folder() -> Path:
     """Where this test process lets dbt write: parallel processes must not share one."""
     return scratch_folder("dbt")
 
@@ -198,7 +198,7 @@ def _invoke(
     folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
     # Without a log file: dbt would leave it open at exit. Without artifacts: nobody reads them, and
     # writing out the manifest takes longer than most models.
-    written = ["--target-path", _target_folder().name, "--no-write-json"]
+    written = ["--target-path", str(_target_folder()), "--no-write-json"]
     silent = ["--log-level", "none", "--log-level-file", "none"]
     runner = dbtRunner(manifest=manifest, callbacks=[watch] if watch else [])
     # In a thread: dbt looks through the whole stack a few dozen times, and pytest's is deep.

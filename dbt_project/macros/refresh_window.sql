@@ -10,12 +10,12 @@
     ...            see the model refresh_window
 
     A run that ended early is made good by the next one: both start from the same published run, and
-    doing a step twice changes nothing. Asked once in a dbt run, by the first of its models that is made
-    after refresh_window is.
+    doing a step twice changes nothing. Asked once in a dbt run, by the first of its models that names
+    refresh_window; before that, by each node once when rendered and once when built.
 #}
 {% macro run_window() %}
     {% set answers = answers_of_this_run() %}
-    {% if 'run_window' in answers %}{{ return(answers.run_window) }}{% endif %}
+    {% for kept in [answers, model] if 'run_window' in kept %}{{ return(kept.run_window) }}{% endfor %}
     {# Not ref(): dbt asks should_full_refresh() also for models that do not name refresh_window. #}
     {% set table = adapter.get_relation(
         target.database, generate_schema_name('collect', none), 'refresh_window'
@@ -29,17 +29,18 @@
         }) }}
     {% endif %}
     {% set window = run_query('select * from ' ~ table).rows[0].dict() %}
-    {# A node that is not made of refresh_window may see what the run before this one left in it. #}
-    {% if 'refresh_window' in model.refs | map(attribute='name') %}
-        {% do answers.update({'run_window': window}) %}
-    {% endif %}
+    {# A node that is not made of refresh_window may see what the run before left in it, and keeps its own. #}
+    {% do (answers if 'refresh_window' in model.refs | map(attribute='name') else model).update({
+        'run_window': window
+    }) %}
     {{ return(window) }}
 {% endmacro %}
 
 {# What nodes of this dbt run asked the warehouse and others need not ask again, by name: a question costs
    dbt several milliseconds, and on BigQuery it is a job. All nodes share `graph`. #}
 {% macro answers_of_this_run() %}
-    {{ return(graph.setdefault('answers of run ' ~ invocation_id, {})) }}
+    {# While dbt parses, graph is still to be made. #}
+    {{ return(graph.setdefault('answers of run ' ~ invocation_id, {}) if execute else {}) }}
 {% endmacro %}
 
 {# dbt asks this wherever it decides between building afresh and adding. Beside its own flag, collect

@@ -1,10 +1,10 @@
 """The same raw events built on both engines, and their tables in a form to compare."""
 
 import json
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -37,7 +37,7 @@ class BothEngines:
         return client
 
     @cached_property
-    def target_folder(self) -> tempfile.TemporaryDirectory[str]:
+    def target_folder(self) -> Path:
         return scratch_folder("dbt-bigquery")
 
     def refresh(self, as_of: datetime, *, full_refresh: bool = False, command: str = "run") -> None:
@@ -55,7 +55,7 @@ class BothEngines:
         if command == "build":
             arguments += ["--exclude-resource-type", "unit_test"]
         folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
-        written = ["--target-path", self.target_folder.name]
+        written = ["--target-path", str(self.target_folder)]
         silent = ["--log-level", "none", "--log-level-file", "none"]
         with environment_set(dbt_variables(self.settings)), seldom_collected():
             result = dbtRunner().invoke([*arguments, *folders, *written, *silent])

@@ -2,7 +2,8 @@
     dbt's materialization of this name where the table stands in PostgreSQL, as it does in all runs but the
     first; there dbt's own does the work. That one renames the standing table, renames the new one, and drops
     the first after the commit: of a small model most of the time. Here the new one takes its place in one
-    statement. Until the commit others read the one that stood, as they do with dbt's.
+    statement. Others read the one that stood until that statement, and wait from it to the commit, as they do
+    with dbt's.
 #}
 {% materialization table, adapter='postgres' %}
     {%- set standing = load_cached_relation(this) -%}
@@ -12,8 +13,7 @@
     {%- set target_relation = this.incorporate(type='table') -%}
     {%- set intermediate = make_intermediate_relation(target_relation) -%}
 
-    {# What a run that was killed at dbt's own has left. #}
-    {% do drop_relation_if_exists(load_cached_relation(intermediate)) %}
+    {# What a run of an earlier version that was killed has left. #}
     {% do drop_relation_if_exists(load_cached_relation(make_backup_relation(target_relation, 'table'))) %}
 
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
