@@ -86,7 +86,7 @@ def test_a_first_and_a_later_refresh_give_the_golden_rows_and_postgresqls(
 
 def assert_bigquery_takes(sent: list[str], engines: BothEngines) -> None:
     """Beyond the emulator, which takes much of PostgreSQL's syntax and does not mind types."""
-    assert len(sent) > 150
+    assert len(sent) > 190
     found = analysed(sent, engines.client, engines.settings.bigquery_dataset)
     assert {each.statement: each.problem for each in found if each.problem} == {}
 

@@ -133,7 +133,7 @@ def test_what_is_compared_holds_the_cases_that_matter(taken: Taken) -> None:
 
 def test_bigquery_would_take_every_statement(taken: Taken) -> None:
     sent = taken.engines.sent(taken.began)
-    assert len(sent) > 300
+    assert len(sent) > 350
     found = analysed(sent, taken.engines.client, taken.engines.settings.bigquery_dataset)
     assert {each.statement: each.problem for each in found if each.problem} == {}
 
